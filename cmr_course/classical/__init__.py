@@ -1,0 +1,1 @@
+"""Classical reconstruction: each method a small frozen dataclass behind the one call."""

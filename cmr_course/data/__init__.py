@@ -1,0 +1,1 @@
+"""CMRxRecon trees and cine series: read, write, validate."""

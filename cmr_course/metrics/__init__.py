@@ -1,0 +1,1 @@
+"""Image quality, and the records in which results are kept."""

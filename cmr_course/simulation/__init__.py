@@ -1,0 +1,1 @@
+"""Simulated hearts: anatomy, motion, tissue and views, joined by :func:`simulate`."""
