@@ -9,6 +9,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
 
 import tests.typechecking  # noqa: F401  (the hook below finds it loaded)
 
@@ -18,6 +19,10 @@ jaxtyping.install_import_hook("cmr_course", "tests.typechecking.check")
 # small single-threaded call first.
 torch.set_num_threads(1)
 torch.ones(8).sqrt()
+
+# The same examples on every machine; the first call of a process is slow and no reason to fail.
+settings.register_profile("course", deadline=None, derandomize=True, max_examples=25)
+settings.load_profile("course")
 
 ROOT = Path(__file__).resolve().parent.parent
 
