@@ -156,11 +156,12 @@ class Acquisition(_Record):
         batch, frames, _, ky, kx = self.kspace.shape
         require_broadcast("mask", tuple(mask.sampled.shape), (batch, frames, 1, ky, kx), "batch frame coil ky kx")
         kept = self.mask & mask.sampled.to(self.mask.device)
+        acs_points = kx if mask.sampled.shape[-1] == 1 else mask.acs[1]  # one entry for the whole readout: all of it
         undersampled = replace(
             self,
             kspace=self.kspace * kept,
             mask=kept,
-            acs=(min(self.acs[0], mask.acs[0]), min(self.acs[1], mask.acs[1])),
+            acs=(min(self.acs[0], mask.acs[0]), min(self.acs[1], acs_points)),
             about=replace(
                 self.about,
                 trajectory=mask.kind,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from cmr_course.validate import require, require_positive
 
 
 def quantile(values: Float[Tensor, "*shape"], q: float) -> Float[Tensor, ""]:
@@ -13,3 +17,103 @@ def quantile(values: Float[Tensor, "*shape"], q: float) -> Float[Tensor, ""]:
     below = int(position)
     above = min(below + 1, ordered.numel() - 1)
     return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+def uniform_window(size: int = 7) -> Float[Tensor, " size"]:
+    """`size` equal weights with sum one, float64: the window of scikit-image's SSIM along one axis."""
+    require(size > 0, f"size: got {size}, want a whole number above zero")
+    return torch.full((size,), 1 / size, dtype=torch.float64)
+
+
+def gaussian_window(size: int = 11, sigma: float = 1.5) -> Float[Tensor, " size"]:
+    """`size` samples of a Gaussian of width `sigma` (pixels) with sum one, float64: the window of Wang et al. 2004."""
+    require(size > 0, f"size: got {size}, want a whole number above zero")
+    require_positive("sigma", sigma)
+    position = torch.arange(size, dtype=torch.float64) - (size - 1) / 2
+    weights = torch.exp(-(position**2) / (2 * sigma**2))
+    return weights / weights.sum()
+
+
+def filter2d(
+    image: Float[Tensor, "*shape y x"], along_y: Float[Tensor, " size"], along_x: Float[Tensor, " size_x"]
+) -> Float[Tensor, "*shape y_valid x_valid"]:
+    """Correlate with `along_y` along y and `along_x` along x, kept where both fit wholly inside the image."""
+    batch = image.reshape(-1, 1, *image.shape[-2:])
+    batch = conv2d(batch, along_y.to(image).view(1, 1, -1, 1))
+    batch = conv2d(batch, along_x.to(image).view(1, 1, 1, -1))
+    return batch.reshape(*image.shape[:-2], *batch.shape[-2:])
+
+
+def ssim_map(
+    prediction: Float[Tensor, "*shape y x"],
+    reference: Float[Tensor, "*shape y x"],
+    data_range: float | Float[Tensor, "*range"],
+    window: Float[Tensor, " size"],
+    *,
+    k1: float = 0.01,
+    k2: float = 0.03,
+    sample_covariance: bool = True,
+) -> Float[Tensor, "*shape y_valid x_valid"]:
+    """Structural similarity around each pixel (Wang et al. 2004, doi:10.1109/TIP.2003.819861, eq. 13).
+
+    Differentiable in both images.
+
+    data_range: L in C1 = (k1·L)², C2 = (k2·L)²; one number, or a tensor that broadcasts to the leading axes.
+    window: weights along one axis, used along both; only pixels around which it fits are returned, so that each axis
+        is shorter by size − 1.
+    sample_covariance: multiply (co)variances by N/(N − 1), N = size²: with :func:`uniform_window` scikit-image's and
+        fastMRI's value. Without it and with :func:`gaussian_window`, that of Wang et al. and pytorch_msssim.
+    """
+    same = prediction.shape == reference.shape
+    require(same, f"prediction: got shape {tuple(prediction.shape)}, want that of reference, {tuple(reference.shape)}")
+    size = window.numel()
+    smallest = min(reference.shape[-2:])
+    require(smallest >= size, f"reference: got {smallest} pixels along an axis, want at least the window's {size}")
+    level = torch.as_tensor(data_range, dtype=reference.dtype, device=reference.device)[..., None, None]
+    c1, c2 = (k1 * level) ** 2, (k2 * level) ** 2
+
+    def mean(values: Tensor) -> Tensor:
+        return filter2d(values, window, window)
+
+    mean_p, mean_r = mean(prediction), mean(reference)
+    factor = size**2 / (size**2 - 1) if sample_covariance else 1.0
+    variance_p = factor * (mean(prediction**2) - mean_p**2)
+    variance_r = factor * (mean(reference**2) - mean_r**2)
+    covariance = factor * (mean(prediction * reference) - mean_p * mean_r)
+    luminance = (2 * mean_p * mean_r + c1) / (mean_p**2 + mean_r**2 + c1)
+    structure = (2 * covariance + c2) / (variance_p + variance_r + c2)
+    return luminance * structure
+
+
+def sobel(image: Float[Tensor, "*shape y x"]) -> tuple[Float[Tensor, "*shape y x"], Float[Tensor, "*shape y x"]]:
+    """(G_y, G_x): 3 × 3 Sobel derivatives along y and x, in image units per pixel, of the size of the image.
+
+    The kernel is (−1, 0, 1)/2 along one axis and (1, 2, 1)/4 along the other, so that a ramp of slope one gives one
+    (the classic integers are eight times that). Beyond its border the image is taken to repeat its last pixel.
+    """
+    difference = torch.tensor([-0.5, 0.0, 0.5], dtype=image.dtype, device=image.device)
+    smoothing = torch.tensor([0.25, 0.5, 0.25], dtype=image.dtype, device=image.device)
+    batch = pad(image.reshape(-1, 1, *image.shape[-2:]), (1, 1, 1, 1), mode="replicate")
+    along_y = filter2d(batch, difference, smoothing).reshape(image.shape)
+    along_x = filter2d(batch, smoothing, difference).reshape(image.shape)
+    return along_y, along_x
+
+
+def center_crop(tensor: Shaped[Tensor, "*shape y x"], size: tuple[int, int]) -> Shaped[Tensor, "*shape new_y new_x"]:
+    """The central `size` = (y, x) of the last two axes; index n//2 stays the centre, as in the Fourier room."""
+    shape = tuple(tensor.shape[-2:])
+    fits = all(0 < new <= old for new, old in zip(size, shape, strict=True))
+    require(fits, f"size: got {tuple(size)}, want 1 to {shape} along (y, x)")
+    first_y, first_x = (old // 2 - new // 2 for new, old in zip(size, shape, strict=True))
+    return tensor[..., first_y : first_y + size[0], first_x : first_x + size[1]]
+
+
+def center_pad(tensor: Shaped[Tensor, "*shape y x"], size: tuple[int, int]) -> Shaped[Tensor, "*shape new_y new_x"]:
+    """Surround by zeros (false) up to `size` = (y, x) of the last two axes: the adjoint of :func:`center_crop`."""
+    shape = tuple(tensor.shape[-2:])
+    fits = all(new >= old for new, old in zip(size, shape, strict=True))
+    require(fits, f"size: got {tuple(size)}, want at least {shape} along (y, x)")
+    (before_y, after_y), (before_x, after_x) = (
+        (new // 2 - old // 2, (new - new // 2) - (old - old // 2)) for new, old in zip(size, shape, strict=True)
+    )
+    return pad(tensor, (before_x, after_x, before_y, after_y))
