@@ -1,0 +1,224 @@
+"""Results: one row for each score, with everything that tells it from another, kept as JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from cmr_course.validate import require
+
+MAPS = ("", "espirit", "known", "wrong", "learned")
+REGIONS = ("full", "heart", "dynamic", "static")
+NOT_IN_KEY = ("value", "reference", "commit", "seconds", "peak_memory")
+DECIMALS = {"nmse": 4, "psnr": 2, "ssim": 4}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One score. Text is empty and numbers are None where a column does not apply.
+
+    frame: None for a whole series. value: None where the method is undefined for this cell. reference: what was scored
+    against. matrix: ``kyxkx``, such as ``128x128``. maps, region: one of :data:`MAPS`, :data:`REGIONS`.
+    seconds, peak_memory (MB): what the reconstruction took.
+    """
+
+    method: str
+    checkpoint: str = ""
+    seed: int | None = None
+    subject: str = ""
+    slice: int | None = None
+    view: str = ""
+    contrast: str = ""
+    domain: str = ""
+    matrix: str = ""
+    coils: int | None = None
+    snr_db: float | None = None
+    maps: str = ""
+    perturbation: str = ""
+    mask: str = ""
+    nominal_R: float | None = None  # noqa: N815
+    realised_R: float | None = None  # noqa: N815
+    frame: int | None = None
+    region: str = "full"
+    metric: str
+    value: float | None
+    reference: str = ""
+    simulation_version: str = ""
+    commit: str = ""
+    seconds: float | None = None
+    peak_memory: float | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.method), "method: got an empty name, want the method that was scored")
+        require(bool(self.metric), "metric: got an empty name, want the metric of the value")
+        require(self.maps in MAPS, f"maps: got {self.maps!r}, want one of {', '.join(MAPS[1:])}, or nothing")
+        require(self.region in REGIONS, f"region: got {self.region!r}, want one of {', '.join(REGIONS)}")
+        number = self.value is None or not math.isnan(self.value)
+        require(number, "value: got NaN, want a number, or None where the method is undefined")
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What a re-run replaces: every column but value, reference, commit, seconds and peak memory."""
+        return tuple(getattr(self, name) for name in COLUMNS if name not in NOT_IN_KEY)
+
+
+COLUMNS = tuple(field.name for field in fields(Result))
+"""The columns of a results file, in order."""
+
+
+def results_of(
+    scores: Mapping[str, Float[Tensor, "batch frame"]],
+    shared: Mapping[str, Any],
+    *,
+    item: int = 0,
+    frames: bool = False,
+) -> list[Result]:
+    """Rows of one series: for each metric the mean over its frames, and with `frames` each frame as well.
+
+    scores: what :func:`evaluate` returns; `item` is the place of the series in the batch.
+    shared: the other columns, by name.
+    """
+    rows = []
+    for metric, values in scores.items():
+        series = Result(metric=metric, value=float(values[item].mean()), **shared)
+        rows.append(series)
+        if frames:
+            rows += [replace(series, frame=t, value=value) for t, value in enumerate(values[item].tolist())]
+    return rows
+
+
+def merged(*groups: Iterable[Result]) -> list[Result]:
+    """All rows; one with the key of an earlier row takes its place. ValueError for mixed simulation versions."""
+    by_key = {row.key: row for group in groups for row in group}
+    versions = sorted({row.simulation_version for row in by_key.values()} - {""})
+    mixed = ", ".join(versions)
+    require(len(versions) <= 1, f"simulation_version: got {mixed} in one set of results, want a single version")
+    return list(by_key.values())
+
+
+def write_results(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
+    """Write JSON lines, one row a line; the file appears whole or not at all."""
+    lines = [json.dumps(_as_json(row), allow_nan=False, ensure_ascii=False) + "\n" for row in merged(results)]
+    _write_whole(Path(path), "".join(lines))
+
+
+def append_results(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
+    """Add rows to a file of JSON lines, which need not exist; a row with the key of one that is there replaces it."""
+    present = read_results(path) if Path(path).exists() else []
+    write_results(path, merged(present, results))
+
+
+def read_results(path: str | os.PathLike[str]) -> list[Result]:
+    """Read JSON lines; ValueError names file and line of what is no result."""
+    rows = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append(_from_json(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+    return merged(rows)
+
+
+def write_csv(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
+    """Write a table with one row a result and the columns of :data:`COLUMNS`; empty where a column is None."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in merged(results))
+    _write_whole(Path(path), text.getvalue())
+
+
+def format_table(results: Iterable[Result]) -> str:
+    """Means in plain text: a line for each method, mask and acceleration (nominal and realised), a column a metric.
+
+    Rows of single frames are left out where the series has a row of its own. `n` counts the series of the mean; an
+    undefined value is left out of it and shown as "undefined" where nothing else is there.
+    """
+    rows = merged(results)
+    series = {replace(row, frame=None).key for row in rows if row.frame is None}
+    rows = [row for row in rows if row.frame is None or replace(row, frame=None).key not in series]
+    metrics = list(dict.fromkeys(_heading(row) for row in rows))
+    groups: dict[tuple[str, str, float | None], list[Result]] = {}
+    for row in rows:
+        groups.setdefault((row.method, row.mask, row.nominal_R), []).append(row)
+    table = [["method", "mask", "R nominal", "R realised", "n", *metrics]]
+    for (method, mask, nominal), members in groups.items():
+        realised = [row.realised_R for row in members if row.realised_R is not None]
+        by_metric = [[row for row in members if _heading(row) == metric] for metric in metrics]
+        table.append(
+            [
+                method,
+                mask,
+                "" if nominal is None else f"{nominal:g}",
+                f"{sum(realised) / len(realised):.2f}" if realised else "",
+                str(max(len(column) for column in by_metric)),
+                *(_mean_cell(column) for column in by_metric),
+            ]
+        )
+    return _aligned(table)
+
+
+def _heading(row: Result) -> str:
+    return row.metric if row.region == "full" else f"{row.metric} ({row.region})"
+
+
+def _mean_cell(rows: Sequence[Result]) -> str:
+    if not rows:
+        return ""
+    values = [row.value for row in rows if row.value is not None]
+    if not values:
+        return "undefined"
+    return f"{sum(values) / len(values):.{DECIMALS.get(rows[0].metric, 4)}f}"
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width: text to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) if place < 2 else cell.rjust(width) for place, (cell, width) in enumerate(cells))
+        for cells in (list(zip(row, widths, strict=True)) for row in table)
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _as_json(row: Result) -> dict[str, Any]:
+    """A row by column; JSON has no infinity, which the PSNR of identical images is, so it is written as text."""
+    return {
+        name: str(value) if isinstance(value, float) and math.isinf(value) else value
+        for name, value in asdict(row).items()
+    }
+
+
+def _from_json(columns: Any) -> Result:
+    require(isinstance(columns, dict), f"got {type(columns).__name__}, want an object with the columns of a result")
+    unknown, missing = sorted(set(columns) - set(COLUMNS)), [name for name in COLUMNS if name not in columns]
+    require(not unknown, f"got unknown columns {', '.join(unknown)}, want those of a result")
+    require(not missing, f"got no columns {', '.join(missing)}, want all of a result")
+    if columns["value"] in ("inf", "-inf"):
+        columns = columns | {"value": float(columns["value"])}
+    return Result(**columns)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write under a temporary name beside `path`, then move into place."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
