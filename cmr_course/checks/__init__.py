@@ -1,0 +1,29 @@
+"""Property checks for the exercises: each takes a reader's function, tries it on random inputs and says what is wrong.
+
+A check prints one line and returns nothing when the function has the property, and raises :class:`CheckError` with one
+sentence when it has not. It compares with what must be true of any right answer, never with a stored output, and it
+does not show the answer. A blank (`NotImplementedError`) passes through, so that its hint is seen.
+"""
+
+from __future__ import annotations
+
+from cmr_course.checks.asking import CheckError
+from cmr_course.checks.coil import check_combination, check_noise_estimate, check_sense_unfold
+from cmr_course.checks.linear import check_adjoint, check_conjugate_gradient, check_unitary
+from cmr_course.checks.lines import check_point_spread, check_realised_acceleration, check_sampling_mask
+from cmr_course.checks.spectrum import check_centred_fourier, check_low_pass
+
+__all__ = [
+    "CheckError",
+    "check_adjoint",
+    "check_centred_fourier",
+    "check_combination",
+    "check_conjugate_gradient",
+    "check_low_pass",
+    "check_noise_estimate",
+    "check_point_spread",
+    "check_realised_acceleration",
+    "check_sampling_mask",
+    "check_sense_unfold",
+    "check_unitary",
+]
