@@ -1,0 +1,243 @@
+"""The pages of prose: what they name exists, what they claim is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import torch
+import yaml
+
+import cmr_course
+from cmr_course.fourier import fft2c
+from cmr_course.sampling import kt_uniform, uniform
+from tests.book.names import PROSE, ROOT, code_names, resolve, table_rows
+
+BESIDE = [page for page in PROSE if page.parent == ROOT]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+PAPERS = (ROOT / "book" / "papers_against_code.md").read_text(encoding="utf-8")
+NOTATION = (ROOT / "book" / "notation.md").read_text(encoding="utf-8")
+BIBLIOGRAPHY = (ROOT / "book" / "references.bib").read_text(encoding="utf-8")
+MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home|tmp|Users)/")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def page_id(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+# ------------------------------------------------------------------------------------------------------ every page
+
+
+@pytest.mark.parametrize("page", PROSE, ids=page_id)
+def test_names_of_the_package_exist(page):
+    for name in code_names(page.read_text(encoding="utf-8")):
+        resolve(name)
+
+
+@pytest.mark.parametrize("page", PROSE, ids=page_id)
+def test_links_to_files_lead_somewhere(page):
+    targets = [t.split("#")[0] for t in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in t]
+    missing = [t for t in targets if t and not (page.parent / unquote(t)).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PROSE, ids=page_id)
+def test_no_page_names_a_machine(page):
+    assert MACHINE.findall(page.read_text(encoding="utf-8")) == []
+
+
+def test_commands_that_pages_name_are_there():
+    from tools.commands import HELP
+
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PROSE)
+    # In backticks and in code blocks: `make book`, make PYTHON=python3.12 test, python -m tools.course book
+    named = re.findall(r"(?:^|`)make (?:[A-Z_]+=\S+ )*([a-z][a-z-]*)", text, re.MULTILINE)
+    named += re.findall(r"python -m tools\.course ([a-z][a-z-]*)", text)
+    assert {"book", "test", "notebooks"} <= set(named)
+    assert set(named) - set(HELP) == set()
+
+
+@pytest.mark.parametrize("page", PROSE, ids=page_id)
+def test_command_lines_that_pages_show_are_understood(page):
+    from cmr_course.__main__ import parser
+
+    shown = re.findall(r"^cmr-course .*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    for line in shown:
+        parser().parse_args(shlex.split(line, comments=True)[1:])
+    assert shown or page.name != "how_to_use.md"
+
+
+@pytest.mark.parametrize("name", ["README.md", "book/intro.md", "CITATION.cff"])
+def test_a_reader_is_told_that_this_is_not_for_the_clinic(name):
+    assert "not for clinical use" in " ".join(read(name).split())
+
+
+# ------------------------------------------------------------------------------------------------ beside the book
+
+
+def test_the_picture_of_the_readme():
+    picture = re.search(r"!\[([^\]]+)\]\(([^)]+)\)", read("README.md"))
+    assert picture, "the README shows no picture"
+    assert len(picture[1]) > 40, "its alt text says what is seen"
+    assert (ROOT / picture[2]).stat().st_size <= 200_000
+
+
+def test_the_readme_loads_nothing_from_another_host():
+    assert re.findall(r"!\[[^\]]*\]\(\w+://|<img", read("README.md")) == []
+
+
+def test_licences_are_told_apart():
+    assert read("LICENSE").startswith("MIT License\n\nCopyright (c) ")
+    assert "Creative Commons" not in read("LICENSE")  # or no tool recognises it
+    assert "https://creativecommons.org/licenses/by/4.0/legalcode" in read("LICENSE-CC-BY-4.0.md")
+
+
+def test_citation_is_complete_and_of_this_version():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["cff-version"] == "1.2.0"
+    assert {"message", "title", "authors", "type", "license"} <= set(citation)
+    assert citation["version"] == cmr_course.__version__
+    assert citation["license"] == ["MIT", "CC-BY-4.0"]
+
+
+def test_changelog_speaks_of_this_version():
+    headings = re.findall(r"^## \[([^\]]+)\](.*)$", read("CHANGELOG.md"), re.MULTILINE)
+    assert headings[0][0] == "Unreleased"
+    newest = headings[1][0] if len(headings) > 1 else None
+    assert newest == cmr_course.__version__ or f"be {cmr_course.__version__}" in read("CHANGELOG.md")
+
+
+# -------------------------------------------------------------------------------------------------- bibliography
+
+REQUIRED = {
+    "article": {"title", "author", "journal", "year"},
+    "inproceedings": {"title", "author", "booktitle", "year"},
+    "unpublished": {"title", "author", "note", "year"},
+    "misc": {"title", "author", "howpublished", "year", "url"},
+}
+ENTRY = re.compile(r"^@(\w+)\{([^,]+),\n(.*?)^\}", re.DOTALL | re.MULTILINE)
+REFERENCES = {
+    key: (kind, dict(re.findall(r"^  (\w+)\s*= \{(.*?)\},?$", body, re.DOTALL | re.MULTILINE)))
+    for kind, key, body in ENTRY.findall(BIBLIOGRAPHY)
+}
+
+
+@pytest.mark.parametrize("key", REFERENCES)
+def test_references_are_complete(key):
+    kind, fields = REFERENCES[key]
+    assert REQUIRED[kind] - set(fields) == set()
+    assert re.fullmatch(r"(19|20)\d\d", fields["year"])
+    assert fields["year"] in key
+    assert re.fullmatch(r"10\.\d{4,}/\S+", fields.get("doi", "10.0000/none"))
+
+
+def test_no_work_is_listed_twice():
+    assert len(REFERENCES) == BIBLIOGRAPHY.count("\n@")
+    dois = [fields["doi"].casefold() for _, fields in REFERENCES.values() if "doi" in fields]
+    assert len(dois) == len(set(dois))
+
+
+# ------------------------------------------------------------------------------------------------------ notation
+
+
+def test_a_symbol_means_one_thing():
+    symbols = [row[0] for row in table_rows(NOTATION, "symbol")]
+    assert len(symbols) > 25
+    assert sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}) == []
+
+
+def test_every_symbol_is_explained_and_most_lead_into_the_code():
+    rows = table_rows(NOTATION, "symbol")
+    assert all(len(row) == 3 and row[1] for row in rows)
+    in_code = [row[2] for row in rows if row[2] != "–"]
+    assert len(in_code) >= 20
+    for cell in in_code:
+        assert re.fullmatch(r"`[\w.]+`", cell)
+        resolve(f"cmr_course.{cell.strip('`')}")
+
+
+# --------------------------------------------------------------------------------------------- papers against code
+
+
+def findings(page: str) -> dict[str, dict[str, str]]:
+    """Of each finding, by its heading: where, said, found, test."""
+    sections = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    found = {}
+    for heading, _, body in (section.partition("\n") for section in sections):
+        parts = dict(re.findall(r"^(where|said|found|test)\n: (.*?)(?=\n\n|\Z)", body, re.DOTALL | re.MULTILINE))
+        if parts:
+            found[heading] = {name: " ".join(text.split()) for name, text in parts.items()}
+    return found
+
+
+FINDINGS = findings(PAPERS)
+
+
+def has_function(path: str, name: str) -> bool:
+    """Whether the file at `path` has a function `name` at its top level."""
+    if not (ROOT / path).is_file():
+        return False
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in tree.body)
+
+
+@pytest.mark.parametrize("heading", FINDINGS)
+def test_every_finding_has_a_test(heading):
+    finding = FINDINGS[heading]
+    assert list(finding) == ["where", "said", "found", "test"]
+    named = re.findall(r"`(\w+)` in `(tests/[\w/]+\.py)`", finding["test"])
+    assert named
+    for name, path in named:
+        assert has_function(path, name), f"{path} has no {name}"
+
+
+def test_a_test_that_does_not_exist_is_found_out():
+    assert has_function("tests/book/test_pages.py", "test_every_finding_has_a_test")
+    assert not has_function("tests/book/test_pages.py", "test_no_such_thing")
+    assert not has_function("tests/book/no_such_file.py", "test_no_such_thing")
+
+
+def test_twenty_of_28_lines_leave_little_to_accelerate():
+    masks = [uniform(28, acceleration, acs=20) for acceleration in (2, 4)]
+    lines = [int(mask.sampled.sum()) for mask in masks]
+    assert lines == [24, 22]
+    realised = [f"{mask.realised_acceleration:.2f}" for mask in masks]
+    assert realised == ["1.17", "1.27"]
+    assert "really {} and {}".format(*realised) in FINDINGS["A hands-on with 28 lines"]["found"]
+
+
+def test_challenge_bug_moves_lines_of_odd_series():
+    def lines(frames: int, challenge_bug: bool) -> torch.Tensor:
+        return kt_uniform(162, frames, 4, acs=0, challenge_bug=challenge_bug).sampled[0, :, 0, :, 0]
+
+    assert torch.equal(lines(12, True), lines(12, False))  # an even series is as it was meant to be
+    for frames in (3, 9):  # as many as T2 and T1 mapping have
+        meant, made = lines(frames, False), lines(frames, True)
+        assert torch.equal(made[:-1, 81:], meant[1:, :81])  # what was meant for the next frame
+        assert torch.equal(made[1:, :81], meant[1:, 81:])
+        assert not bool(made[-1, 81:].any())
+
+
+def test_challenge_accelerations_are_nominal():
+    realised = [f"{kt_uniform(246, 12, R, acs=16).realised_acceleration:.2f}" for R in (4, 8, 16, 24)]
+    assert realised == ["3.35", "5.49", "8.07", "9.62"]
+    assert "really {}, {}, {} and {}".format(*realised) in FINDINGS["Masks of CMRxRecon2024: what 24 means"]["found"]
+
+
+def test_a_squared_error_in_kspace_is_the_one_in_the_image(generator):
+    image, reference = torch.randn(2, 3, 4, 17, 22, dtype=torch.complex128, generator=generator)
+
+    def squared_error(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a - b).abs().square().mean()
+
+    in_image = squared_error(image, reference)
+    released = 0.25 * squared_error(fft2c(image), fft2c(reference)) + 0.5 * in_image
+    torch.testing.assert_close(released, 0.75 * in_image, rtol=1e-12, atol=0)
