@@ -194,18 +194,19 @@ class Acquisition(_Record):
         require(frames > 0 and frames % 2 == 1, f"frames: got {frames}, want an odd number above zero")
         batch, total = self.kspace.shape[:2]
         reach = torch.arange(-(frames // 2), frames // 2 + 1).clamp(-(total // 2), total // 2)
-        index = (torch.arange(total)[:, None] + reach) % total
+        index = ((torch.arange(total)[:, None] + reach) % total).to(self.kspace.device)
 
         def windowed(tensor: Tensor) -> Tensor:
             spread = tensor.expand(batch, *tensor.shape[1:])
             if tensor.shape[1] == 1:
                 return spread.repeat_interleave(total, dim=0)
-            return spread[:, index.to(tensor.device)].flatten(0, 1)
+            return spread[:, index].flatten(0, 1)
 
         maps = None if self.sensitivities is None else windowed(self.sensitivities)
         mask = self.mask if self.mask.shape[:2] == (1, 1) else windowed(self.mask)
         scale = None if self.scale is None else self.scale.repeat_interleave(total)
-        return replace(self, kspace=windowed(self.kspace), mask=mask, sensitivities=maps, scale=scale)
+        # K-space always gets its frames, also those of a single one; only maps and masks may stay static.
+        return replace(self, kspace=self.kspace[:, index].flatten(0, 1), mask=mask, sensitivities=maps, scale=scale)
 
     def __repr__(self) -> str:
         batch, frames, n_coils, ky, kx = self.kspace.shape

@@ -1,9 +1,12 @@
-"""Coil sensitivities: from image to coil images and back."""
+"""From image to coil images and back."""
 
 from __future__ import annotations
 
-from jaxtyping import Complex, Float
+import torch
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
+
+from cmr_course.validate import require_axes, require_broadcast, require_complex
 
 
 def expand(
@@ -27,3 +30,22 @@ def combine(
 def rss(coil_images: Complex[Tensor, "batch frame coil y x"]) -> Float[Tensor, "batch frame y x"]:
     """Root sum of squares over coils, sqrt(Σ_c |x_c|²): no maps needed, but phase is lost and noise adds up."""
     return coil_images.abs().square().sum(-3).sqrt()
+
+
+def normalise(
+    maps: Complex[Tensor, "batch frame coil y x"], support: Bool[Tensor, "_ y x"] | None = None
+) -> Complex[Tensor, "batch frame coil y x"]:
+    """Maps with Σ_c |S_c|² = 1 on their support and 0 elsewhere.
+
+    The support is where some map is not zero, and inside `support` (batch or 1, y, x) where that is given.
+    """
+    require_axes("maps", maps, "batch frame coil y x")
+    require_complex("maps", maps)
+    strength = rss(maps).unsqueeze(-3)
+    inside = strength > 0
+    if support is not None:
+        require_axes("support", support, "batch y x")
+        wanted = (maps.shape[0], *maps.shape[-2:])
+        require_broadcast("support", tuple(support.shape), wanted, "batch y x")
+        inside = inside & support[:, None, None]
+    return torch.where(inside, maps / torch.where(inside, strength, 1), 0)
