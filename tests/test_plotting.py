@@ -465,3 +465,12 @@ def test_bad_input_is_said_in_one_line(call, says):
     with pytest.raises(ValueError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_beating_heart_can_be_cut_out():
+    series = heart(size=32)
+    cut_out = plotting.beating({"a": series}, box=(4, 20, 6, 30), vmax=1.0)
+    assert cut_out.png == plotting.beating({"a": series[:, :, 4:20, 6:30]}, vmax=1.0).png
+    assert cut_out.series["a"].shape[1:] == (16, 24)
+    with pytest.raises(ValueError, match="box: got"):
+        plotting.beating({"a": series}, box=(4, 40, 6, 30))

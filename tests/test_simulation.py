@@ -310,7 +310,7 @@ def test_odd_and_oblong_matrices(matrix):
     assert acquisition.kspace.shape == (1, 3, 2, *matrix)
     assert truth.image.shape == truth.labels.shape == (1, 3, *matrix)
     assert truth.displacement.shape == (1, 3, 2, *matrix)
-    assert acquisition.about.pixel_size == pytest.approx((340 / matrix[0], 340 / matrix[1]))
+    assert acquisition.about.pixel_size == pytest.approx((360 / matrix[0], 360 / matrix[1]))
 
 
 def test_the_picture_lies_where_the_labels_say():

@@ -20,6 +20,7 @@ from tools.notebook_format import NotebookError
 from tools.notebooks import ONE_THREAD
 
 TOUR = "00_tour.ipynb"
+RECORD = "results/execution.json"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ def lab(port: int) -> int:
 def notebooks() -> int:
     """Execute every chapter and rewrite the committed files."""
     venv = ensure("book")
-    return run(venv, [python_of(venv), "-m", "tools.notebooks", "execute", "--in-place", *chapters()])
+    return run(
+        venv, [python_of(venv), "-m", "tools.notebooks", "execute", "--in-place", "--record", RECORD, *chapters()]
+    )
 
 
 def test() -> int:

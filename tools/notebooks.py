@@ -1,6 +1,6 @@
 """Execute notebooks so that two runs give identical files, and check the committed ones.
 
-``python -m tools.notebooks execute [--in-place | --out FOLDER] [--stale [--always NAME]] NOTEBOOK …``
+``python -m tools.notebooks execute [--in-place | --out FOLDER] [--stale [--always NAME]] [--record FILE] NOTEBOOK …``
 ``python -m tools.notebooks check NOTEBOOK …``
 """
 
@@ -10,11 +10,13 @@ import argparse
 import json
 import multiprocessing
 import os
+import platform
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools import notebook_format
@@ -79,34 +81,80 @@ def plain(node: Notebook) -> Notebook:
     return notebook
 
 
-def execute(source: Path, target: Path) -> tuple[float, str]:
-    """Execute one file and write it; return seconds and what went wrong, empty if nothing did."""
-    begun = time.monotonic()
+@dataclass(frozen=True)
+class Executed:
+    """How one notebook ran: wall time, the kernel's peak memory (0 where unknown), what went wrong (or nothing)."""
+
+    seconds: float
+    peak_mb: float
+    error: str = ""
+
+
+def execute(source: Path, target: Path) -> Executed:
+    """Execute one file and write it."""
+    begun, error = time.monotonic(), ""
     try:
         notebook = run(notebook_format.read(source), source.parent, source.name)
         notebook_format.write(target, notebook)
-    except NotebookError as error:
-        return time.monotonic() - begun, str(error)
-    return time.monotonic() - begun, ""
+    except NotebookError as wrong:
+        error = str(wrong)
+    return Executed(time.monotonic() - begun, peak_memory_of_children(), error)
 
 
-def execute_all(jobs: Sequence[tuple[Path, Path]], at_once: int = AT_ONCE) -> int:
-    """Execute all `(source, target)`, `at_once` at a time, a line for each; return how many failed."""
-    failed = 0
+def peak_memory_of_children() -> float:
+    """Largest resident memory of any process this one has started and waited for, in MB; 0 on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def write_record(path: Path, ran: Mapping[str, Executed]) -> None:
+    """Add how these notebooks ran, by name, to the record at `path` (JSON): what a chapter's budget is held against."""
+    from importlib.metadata import version
+
+    record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, result in ran.items():
+        record[name] = {
+            "seconds": round(result.seconds, 1),
+            "peak_mb": round(result.peak_mb),
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "python": platform.python_version(),
+            "torch": version("torch"),
+            "at_once": AT_ONCE,
+            "cpus": os.cpu_count(),
+        }
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def execute_all(jobs: Sequence[tuple[Path, Path]], at_once: int = AT_ONCE, record: Path | None = None) -> int:
+    """Execute all `(source, target)`, `at_once` at a time, a line for each; return how many failed.
+
+    record: where to note seconds and memory of those that ran through.
+    """
+    failed, ran = 0, dict[str, Executed]()
     width = max((len(source.stem) for source, _ in jobs), default=0)
-    # spawned: a kernel's threads and sockets do not survive a fork
-    with ProcessPoolExecutor(min(at_once, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool:
-        running: dict[Future[tuple[float, str]], Path] = {
+    # spawned: a kernel's threads and sockets do not survive a fork; one task each, so that memory is its own
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(at_once, len(jobs)), mp_context=context, max_tasks_per_child=1) as pool:
+        running: dict[Future[Executed], Path] = {
             pool.submit(execute, source, target): source for source, target in jobs
         }
         for done, future in enumerate(as_completed(running), 1):
-            seconds, error = future.result()
-            name = running[future].stem
-            state = "failed" if error else "ok"
-            print(f"  [{done}/{len(jobs)}] {name:<{width}}  {seconds:6.1f} s  {state}", flush=True)
-            if error:
+            result, name = future.result(), running[future].stem
+            state = "failed" if result.error else "ok"
+            print(f"  [{done}/{len(jobs)}] {name:<{width}}  {result.seconds:6.1f} s  {state}", flush=True)
+            if result.error:
                 failed += 1
-                print(error, file=sys.stderr, flush=True)
+                print(result.error, file=sys.stderr, flush=True)
+            else:
+                ran[name] = result
+    if record is not None:
+        write_record(record, ran)
     return failed
 
 
@@ -125,7 +173,7 @@ def command_execute(options: argparse.Namespace) -> int:
         return 0
     print(f"executing {len(paths)} of {len(options.notebooks)} notebooks, {AT_ONCE} at a time …", flush=True)
     jobs = [(path, path if options.in_place else options.out.resolve() / path.name) for path in paths]
-    return 1 if execute_all(jobs) else 0
+    return 1 if execute_all(jobs, record=options.record) else 0
 
 
 def command_check(options: argparse.Namespace) -> int:
@@ -147,6 +195,7 @@ def main(arguments: Sequence[str]) -> int:
     where.add_argument("--out", type=Path, help="write into this folder instead")
     run_parser.add_argument("--stale", action="store_true", help="only those whose outputs are not of their source")
     run_parser.add_argument("--always", action="append", default=[], metavar="NAME", help="and this one")
+    run_parser.add_argument("--record", type=Path, help="JSON file to note seconds and memory in")
     run_parser.set_defaults(command=command_execute)
     check_parser = commands.add_parser("check", help="say what is wrong with committed notebooks")
     check_parser.set_defaults(command=command_check)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from cmr_course.plotting.comparison import Box, checked_box
 from cmr_course.plotting.inputs import Shown, require_named, require_same_size, say_range, series_of, shown_range
 from cmr_course.plotting.panels import chosen_frames
 from cmr_course.plotting.style import bare, grid, wrapped
@@ -90,13 +91,14 @@ def beating(
     vmax: float | None = None,
     greys: int = 32,
     columns: int | None = None,
+    box: Box | None = None,
     item: int = 0,
 ) -> BeatingHeart:
     """Animate one series, or several of the same shape beside each other with their names below, on one range.
 
     duration_ms: of one beat. height_px: wanted height of each heart; pixels are drawn as whole squares.
     greys: shades kept, 2 to 256; fewer are kept where the file would exceed what a page may hold (195 kB in base64).
-    columns: hearts beside each other, by default all in one row.
+    columns: hearts beside each other, by default all in one row. box: (y0, y1, x0, x1), the part that is shown.
     """
     named: Mapping[str, Shown] = series if isinstance(series, Mapping) else {"": series}
     require_named("series", named)
@@ -106,13 +108,16 @@ def beating(
     require(columns is None or columns > 0, f"columns: got {columns}, want a number above zero")
     values = {name: series_of(name or "series", value, item) for name, value in named.items()}
     require_same_size("series", values)
+    _, height, width = next(iter(values.values())).shape
+    y0, y1, x0, x1 = checked_box(box, height, width) or (0, height, 0, width)
+    values = {name: value[:, y0:y1, x0:x1] for name, value in values.items()}
+    height, width = y1 - y0, x1 - x0
     low, high = shown_range(values.values(), vmax)
     n_columns = min(columns or len(values), len(values))
     unit = {
         name: np.nan_to_num(((value - low) / (high - low)).clamp(0, 1).numpy(), nan=0.0)
         for name, value in values.items()
     }
-    _, height, width = next(iter(values.values())).shape
     largest = max(1, min(round(height_px / height), PAGE_PX // (n_columns * width)))
     png, kept = b"", greys
     for scale in range(largest, 0, -1):

@@ -105,7 +105,8 @@ def _scores(reference: Tensor, series: Tensor) -> str:
     return f"PSNR {float(psnr(*pair).mean()):.1f} dB\nSSIM {float(ssim(*pair).mean()):.3f}"
 
 
-def _checked_box(box: Box | None, height: int, width: int) -> Box | None:
+def checked_box(box: Box | None, height: int, width: int) -> Box | None:
+    """`box` if it lies inside an image of `height` x `width`, else ValueError."""
     if box is None:
         return None
     y0, y1, x0, x1 = box
@@ -142,7 +143,7 @@ def show_comparison(
     require_same_size("reconstructions", {"reference": truth, **values})
     frames, height, width = truth.shape
     require(0 <= frame < frames, f"frame: got {frame}, want one from 0 to {frames - 1}")
-    y0, y1, x0, x1 = _checked_box(box, height, width) or (0, height, 0, width)
+    y0, y1, x0, x1 = checked_box(box, height, width) or (0, height, 0, width)
     high = shown_range([truth[:, y0:y1, x0:x1]], vmax)[1]
     plan = _Panel(truth, high, frame, None if box is None else (y0, y1, x0, x1), column, gain)
     texts = {name: _scores(truth, value) for name, value in values.items()} if scores is None else scores

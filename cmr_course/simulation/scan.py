@@ -28,7 +28,7 @@ class Scan:
     view: str = "sax"
     contrast: str = "cine"
     matrix: tuple[int, int] = (128, 128)
-    field_of_view: tuple[float, float] = (340.0, 340.0)
+    field_of_view: tuple[float, float] = (360.0, 360.0)
     frames: int = 12
     receiver: Receiver = field(default_factory=Receiver)
     sampling: Sampling | None = None
