@@ -13,8 +13,16 @@ from torch import Tensor
 from cmr_course.coils import combine, rss
 from cmr_course.fourier import ifft2c
 from cmr_course.image import quantile
-from cmr_course.sampling import Mask
-from cmr_course.validate import require, require_axes, require_broadcast, require_complex, require_finite
+from cmr_course.sampling import Mask, require_acs
+from cmr_course.validate import (
+    is_whole,
+    require,
+    require_axes,
+    require_broadcast,
+    require_complex,
+    require_finite,
+    say,
+)
 
 SCALE_QUANTILE = 0.99
 """`Acquisition.scale` is this quantile of the magnitude of the zero-filled image."""
@@ -102,9 +110,19 @@ class Acquisition(_Record):
         require_complex("kspace", self.kspace)
         require_axes("mask", self.mask, "batch frame coil ky kx")
         require(self.mask.dtype == torch.bool, f"mask: got {self.mask.dtype}, want torch.bool")
-        batch, frames, n_coils, ky, kx = self.kspace.shape
+        batch, frames, _, ky, kx = self.kspace.shape
         require_broadcast("mask", tuple(self.mask.shape), (batch, frames, 1, ky, kx), "batch frame coil ky kx")
         require(self.mask.shape[3] == ky, f"mask: got {self.mask.shape[3]} phase-encoding lines, want {ky}")
+        require_acs(self.acs, self.mask)
+        require(self.acs[1] <= kx, f"acs: got {self.acs}, want at most {(ky, kx)}, the matrix")
+        # A record on the meta device has shapes and no values.
+        outside = 0 if self.kspace.is_meta else int(((self.kspace != 0) & ~self.mask).sum())
+        require(outside == 0, f"kspace: got {outside} samples outside the mask, want zeros there")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        """Maps, noise covariance, scale and `about` must fit k-space, where they are given."""
+        batch, frames, n_coils, ky, kx = self.kspace.shape
         if self.sensitivities is not None:
             require_axes("sensitivities", self.sensitivities, "batch frame coil y x")
             require_complex("sensitivities", self.sensitivities)
@@ -112,8 +130,15 @@ class Acquisition(_Record):
             require_broadcast("sensitivities", got, wanted, "batch frame coil y x")
             require(got[2:] == wanted[2:], f"sensitivities: got (coil, y, x) = {got[2:]}, want {wanted[2:]}")
         if self.noise_covariance is not None:
+            require_axes("noise_covariance", self.noise_covariance, "coil coil")
             got = tuple(self.noise_covariance.shape)
             require(got == (n_coils, n_coils), f"noise_covariance: got {got}, want {(n_coils, n_coils)}")
+            require_complex("noise_covariance", self.noise_covariance)
+        if self.scale is not None:
+            require_axes("scale", self.scale, "batch")
+            fits = len(self.scale) == batch and self.scale.is_floating_point()
+            require(fits, f"scale: got {self.scale.dtype} {tuple(self.scale.shape)}, want real ({batch},)")
+        require(isinstance(self.about, About), f"about: got {say(self.about)}, want an About")
 
     @classmethod
     def fully_sampled(
@@ -153,8 +178,10 @@ class Acquisition(_Record):
 
     def undersample(self, mask: Mask) -> Acquisition:
         """Keep only the samples of `mask` (retrospective undersampling); ACS, scale and `about` follow."""
+        require(isinstance(mask, Mask), f"mask: got {type(mask).__name__}, want a Mask")
         batch, frames, _, ky, kx = self.kspace.shape
         require_broadcast("mask", tuple(mask.sampled.shape), (batch, frames, 1, ky, kx), "batch frame coil ky kx")
+        require(mask.sampled.shape[3] == ky, f"mask: got {mask.sampled.shape[3]} phase-encoding lines, want {ky}")
         kept = self.mask & mask.sampled.to(self.mask.device)
         acs_points = kx if mask.sampled.shape[-1] == 1 else mask.acs[1]  # one entry for the whole readout: all of it
         undersampled = replace(
@@ -178,11 +205,15 @@ class Acquisition(_Record):
     def with_scale(self) -> Acquisition:
         """Set `scale`: per batch item the 99th percentile of the magnitude of the zero-filled image.
 
-        The image is the sensitivity-weighted one, or the root sum of squares where there are no maps.
+        The image is the sensitivity-weighted one, or the root sum of squares where there are no maps. Where the
+        percentile is zero it is the maximum, and one where there is no signal at all: `scale` divides.
         """
         images = self.coil_images()
         magnitude = rss(images) if self.sensitivities is None else combine(images, self.sensitivities).abs()
+        require_finite("magnitude of the zero-filled image", magnitude)
         scale = torch.stack([quantile(item, SCALE_QUANTILE) for item in magnitude])
+        peak = magnitude.amax((1, 2, 3))
+        scale = torch.where(scale > 0, scale, torch.where(peak > 0, peak, 1))
         return replace(self, scale=scale)
 
     def window(self, frames: int) -> Acquisition:
@@ -191,7 +222,8 @@ class Acquisition(_Record):
         The window of batch item b around frame t is item b·T + t. A series shorter than the window repeats frames:
         offsets are held to ±T//2, so that three weightings give t−1, t−1, t, t+1, t+1 (the rule PromptMR uses).
         """
-        require(frames > 0 and frames % 2 == 1, f"frames: got {frames}, want an odd number above zero")
+        odd = is_whole(frames) and frames > 0 and frames % 2 == 1
+        require(odd, f"frames: got {say(frames)}, want an odd number above zero")
         batch, total = self.kspace.shape[:2]
         reach = torch.arange(-(frames // 2), frames // 2 + 1).clamp(-(total // 2), total // 2)
         index = ((torch.arange(total)[:, None] + reach) % total).to(self.kspace.device)
@@ -220,6 +252,11 @@ class Acquisition(_Record):
         )
 
 
+def require_acquisition(value: Any) -> None:
+    """`value` must be an :class:`Acquisition`: what every method is called with."""
+    require(isinstance(value, Acquisition), f"acquisition: got {type(value).__name__}, want an Acquisition")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Truth(_Record):
     """What is true of simulated data. `image` is the noise-free Σ_c S_c*·(coil image c): scores are taken against it.
@@ -244,6 +281,12 @@ class Truth(_Record):
     def __post_init__(self) -> None:
         require_axes("image", self.image, "batch frame y x")
         require_complex("image", self.image)
+        for name in ("labels", "T1", "T2", "velocity"):
+            part = getattr(self, name)
+            if part is not None:
+                require_axes(name, part, "batch frame y x")
+                got, wanted = tuple(part.shape), tuple(self.image.shape)
+                require(got == wanted, f"{name}: got shape {got}, want that of the image, {wanted}")
 
     def magnitude(self) -> Float[Tensor, "batch frame y x"]:
         """|image|, the reference of metrics."""

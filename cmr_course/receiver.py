@@ -18,7 +18,20 @@ from cmr_course.acquisition import About, Acquisition, Truth
 from cmr_course.coils import ChestArray, apply_matrix, biot_savart, combine, expand, normalise, rss
 from cmr_course.fourier import fft2c
 from cmr_course.image import quantile
-from cmr_course.validate import require, require_axes, require_broadcast, require_complex, require_finite
+from cmr_course.validate import (
+    is_number,
+    is_pair,
+    is_whole,
+    require,
+    require_axes,
+    require_broadcast,
+    require_complex,
+    require_finite,
+    require_generator,
+    require_positive,
+    require_whole,
+    say,
+)
 
 SIGNAL_REGION = "above 20 % of the 99th percentile of the temporal mean, central half-size box"
 """What `About.snr_region` says where there are no labels."""
@@ -68,17 +81,21 @@ class Receiver:
 
     def __post_init__(self) -> None:
         known = ", ".join(VENDORS)
-        require(self.vendor in VENDORS, f"vendor: got {self.vendor!r}, want one of {known}")
-        require(self.n_coils is None or self.n_coils >= 1, f"n_coils: got {self.n_coils}, want one or more")
-        require(
-            self.snr_db is None or abs(self.snr_db) < float("inf"),
-            f"snr_db: got {self.snr_db}, want a finite number, or None for no noise",
-        )
-        require(0 < self.field < float("inf"), f"field: got {self.field}, want tesla above zero")
-        require(self.phase is None or abs(self.phase) < float("inf"), f"phase: got {self.phase}, want radians")
-        require(self.shading is None or 0 <= self.shading <= 1, f"shading: got {self.shading}, want 0 to 1")
+        good = isinstance(self.vendor, str) and self.vendor in VENDORS
+        require(good, f"vendor: got {self.vendor!r}, want one of {known}")
+        coils, snr, phase, shading = self.n_coils, self.snr_db, self.phase, self.shading
+        require(coils is None or (is_whole(coils) and coils >= 1), f"n_coils: got {say(coils)}, want one or more")
+        good = snr is None or (is_number(snr) and abs(snr) < float("inf"))
+        require(good, f"snr_db: got {say(snr)}, want a finite number, or None for no noise")
+        good = is_number(self.field) and 0 < self.field < float("inf")
+        require(good, f"field: got {say(self.field)}, want tesla above zero")
+        good = phase is None or (is_number(phase) and abs(phase) < float("inf"))
+        require(good, f"phase: got {say(phase)}, want radians")
+        good = shading is None or (is_number(shading) and 0 <= shading <= 1)
+        require(good, f"shading: got {say(shading)}, want 0 to 1")
         share = self.noise_correlation
-        require(0 <= share < 1, f"noise_correlation: got {share}, want a number from 0 to below 1")
+        good = is_number(share) and 0 <= share < 1
+        require(good, f"noise_correlation: got {say(share)}, want a number from 0 to below 1")
 
     def profile(self) -> VendorProfile:
         """The vendor's profile with what this receiver says differently."""
@@ -105,8 +122,14 @@ def smooth_phase(
     Scaled so that its largest absolute value is `strength`. Draws: the coefficients of batch item 0, then 1, and
     so on, each in float64, so that a larger matrix shows the same phase more finely.
     """
-    require(min(shape) > 0, f"shape: got {shape}, want (y, x) above zero")
-    require(order >= 1, f"order: got {order}, want one or more")
+    pair = is_pair(shape) and all(is_whole(n) and n > 0 for n in shape)
+    require(pair, f"shape: got {say(shape)}, want whole (y, x) above zero")
+    require_whole("order", order)
+    require_whole("batch", batch)
+    good = is_number(strength) and abs(strength) < float("inf")
+    require(good, f"strength: got {say(strength)}, want radians")
+    require(dtype.is_floating_point, f"dtype: got {dtype}, want a real one")
+    require_generator("generator", generator)
     y, x = ((torch.arange(n, dtype=torch.float64) - n // 2) / max(n / 2, 1) for n in shape)
     terms = [y[:, None] ** i * x[None, :] ** (degree - i) for degree in range(1, order + 1) for i in range(degree + 1)]
     drawn = torch.randn((batch, len(terms)), dtype=torch.float64, generator=generator, device=generator.device)
@@ -122,6 +145,12 @@ def noise_model(maps: Complex[Tensor, "1 1 coil y x"], correlation: float) -> Co
     overlap (Roemer et al. 1990, doi:10.1002/mrm.1910160203; here by the fields in the slice, a stand-in for the
     integral over the body); the rest is each coil's own electronics.
     """
+    require_axes("maps", maps, "batch frame coil y x")
+    require(maps.shape[:2] == (1, 1), f"maps: got {tuple(maps.shape[:2])} along batch and frame, want one of each")
+    dark = int((maps == 0).all(-1).all(-1).sum())
+    require(dark == 0, f"maps: got {dark} coils that see nothing, want coils with some sensitivity")
+    good = is_number(correlation) and 0 <= correlation < 1
+    require(good, f"correlation: got {say(correlation)}, want a number from 0 to below 1")
     flat = maps[0, 0].flatten(1).to(torch.complex128)
     flat = flat / flat.norm(dim=1, keepdim=True)
     identity = torch.eye(flat.shape[0], dtype=flat.dtype, device=flat.device)
@@ -136,6 +165,7 @@ def signal_region(magnitude: Float[Tensor, "batch frame y x"]) -> Bool[Tensor, "
     central box of half the height and half the width.
     """
     require_axes("magnitude", magnitude, "batch frame y x")
+    require_finite("magnitude", magnitude)
     mean = magnitude.mean(1)
     above = torch.stack([item > 0.2 * quantile(item, 0.99) for item in mean])
     height, width = mean.shape[-2:]
@@ -170,6 +200,12 @@ def receive(
     Draws from `generator`: phase coefficients (batch), then all noise at once (batch, frame, coil, ky, kx).
     """
     _check_image(image)
+    require(isinstance(receiver, Receiver), f"receiver: got {say(receiver)}, want a Receiver")
+    require(isinstance(about, About), f"about: got {say(about)}, want an About")
+    require_generator("generator", generator)
+    require(is_pair(pixel_size_mm), f"pixel_size_mm: got {say(pixel_size_mm)}, want two lengths (y, x)")
+    for length in pixel_size_mm:
+        require_positive("pixel_size_mm", length)
     inside, named = _signal_region(image, region, about)
     profile = receiver.profile()
     maps, shading, correlations = _array(image, profile, receiver.noise_correlation, pixel_size_mm)
@@ -182,6 +218,12 @@ def receive(
     kspace, covariance = fft2c(coil_images), None
     if receiver.snr_db is not None:
         sigma = _noise_strength(truth.magnitude(), maps, correlations, inside, receiver.snr_db)
+        variance = float(sigma.detach() ** 2)
+        held = torch.finfo(image.dtype).tiny < variance < float("inf")
+        require(
+            held,
+            f"snr_db: got {receiver.snr_db}, a noise variance of {variance:.3g}, want one that {image.dtype} holds",
+        )
         covariance = correlations * sigma**2
         kspace = kspace + correlated_noise(kspace, covariance, generator)
     told = replace(about, vendor=receiver.vendor, field=receiver.field, snr_db=receiver.snr_db, snr_region=named)
@@ -216,9 +258,11 @@ def correlated_noise(
     generator: torch.Generator,
 ) -> Complex[Tensor, "batch frame coil ky kx"]:
     """Complex Gaussian noise of the shape of `like` with `covariance` per real and imaginary channel."""
+    require_generator("generator", generator)
     # torch.randn of a complex dtype has variance 1 in all, one half per channel.
     white = torch.randn(like.shape, dtype=like.dtype, generator=generator, device=generator.device) * 2**0.5
-    factor = torch.linalg.cholesky(covariance)
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    require(int(failed) == 0, "covariance: got a matrix that is not positive definite, want one that is")
     return apply_matrix(factor, white.to(like.device))
 
 
@@ -234,6 +278,7 @@ def _signal_region(image: Tensor, region: Tensor | None, about: About) -> tuple[
     if region is None:
         inside, named = signal_region(image.abs())[:, None], SIGNAL_REGION
     else:
+        require(isinstance(region, Tensor), f"region: got {say(region)}, want a torch.Tensor")
         require(region.dtype == torch.bool, f"region: got {region.dtype}, want torch.bool")
         inside = region[:, None] if region.ndim == 3 else region
         named = about.snr_region or "region given by the caller"

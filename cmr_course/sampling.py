@@ -15,7 +15,15 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from cmr_course.fourier import fft_t, ifft2c
-from cmr_course.validate import require, require_axes, require_positive
+from cmr_course.validate import (
+    is_number,
+    is_whole,
+    require,
+    require_axes,
+    require_generator,
+    require_whole,
+    say,
+)
 
 KINDS = ("full", "uniform", "kt_uniform", "kt_gaussian", "kt_radial")
 """The kinds of mask that :class:`Sampling` knows; hyphens are read as underscores."""
@@ -44,6 +52,10 @@ class Mask:
         require_axes("mask", self.sampled, "batch frame coil ky kx")
         require(self.sampled.dtype == torch.bool, f"mask: got {self.sampled.dtype}, want torch.bool")
         require(self.sampled.shape[2] == 1, f"mask: got {self.sampled.shape[2]} along the coil axis, want 1")
+        require_acs(self.acs, self.sampled)
+        nominal = self.nominal_acceleration
+        named = nominal is None or is_number(nominal)
+        require(named, f"nominal_acceleration: got {say(nominal)}, want a number, or None")
 
     @property
     def realised_acceleration(self) -> float:
@@ -84,13 +96,15 @@ class Sampling:
     def __post_init__(self) -> None:
         kind = str(self.kind).replace("-", "_")
         require(kind in KINDS, f"kind: got {self.kind!r}, want one of {', '.join(KINDS)}")
-        require_positive("acceleration", self.acceleration)
+        _require_acceleration(self.acceleration)
         full = kind != "full" or self.acceleration == 1
         require(full, f"acceleration: got {self.acceleration:g} with kind 'full', want 1")
         object.__setattr__(self, "kind", kind)
 
     def mask(self, ky: int, kx: int, frames: int, generator: torch.Generator | None = None) -> Mask:
         """The mask of a (`ky`, `kx`) matrix and `frames` frames; only ``kt_gaussian`` draws from `generator`."""
+        require_whole("kx", kx)
+        require_whole("frames", frames)
         if self.kind == "full":
             return full(ky)
         if self.kind == "uniform":
@@ -109,19 +123,20 @@ def course_acs(ky: int) -> int:
 
     A fixed 24 lines would sample 19 % of a 128-line matrix whatever the nominal acceleration says.
     """
+    require_whole("ky", ky)
     return min(ky, max(8, round(24 * ky / 256)))
 
 
 def full(ky: int) -> Mask:
     """Every line of every frame: (1, 1, 1, ky, 1)."""
-    _require_count("ky", ky)
+    require_whole("ky", ky)
     return Mask(torch.ones((1, 1, 1, ky, 1), dtype=torch.bool), (ky, 1), "full", 1.0)
 
 
 def uniform(ky: int, acceleration: float, *, acs: int | None = None, offset: int = 0) -> Mask:
     """Every R-th line from `offset` on, and the ACS, the same in all frames: (1, 1, 1, ky, 1)."""
     n_acs = _checked(ky, acceleration, acs)
-    require(0 <= offset < ky, f"offset: got {offset}, want 0 to {ky - 1}")
+    require_whole("offset", offset, 0, ky - 1)
     lines = torch.zeros(ky, dtype=torch.bool)
     lines[offset:] = _lattice(ky - offset, acceleration)
     return Mask((lines | _centre(ky, n_acs)).view(1, 1, 1, ky, 1), (n_acs, 1), "uniform", float(acceleration))
@@ -140,7 +155,7 @@ def kt_uniform(
     generator follows no known rule, and the option raises ValueError.
     """
     n_acs = _checked(ky, acceleration, acs)
-    _require_count("frames", frames)
+    require_whole("frames", frames)
     shift = torch.arange(ky) - torch.arange(frames)[:, None]
     later, earlier = _lattice(ky, acceleration), _lattice(frames, acceleration)
     lines = torch.where(shift >= 0, later[shift.clamp(min=0)], earlier[(-shift).clamp(min=0)])
@@ -167,7 +182,8 @@ def kt_gaussian(
     line of its frame, to either side with equal chance where two are as near.
     """
     n_acs = _checked(ky, acceleration, acs)
-    _require_count("frames", frames)
+    require_whole("frames", frames)
+    require_generator("generator", generator)
     n_lines = min(math.floor(ky / acceleration + 0.5), ky)  # halves go up, as in MATLAB
     require(n_lines > 0, f"acceleration: got {acceleration:g}, want at most {2 * ky} for {ky} lines")
     density = gaussian_density(ky, alpha).to(generator.device)
@@ -190,8 +206,8 @@ def kt_gaussian(
 
 def gaussian_density(ky: int, alpha: float = 0.2) -> Float[Tensor, " ky"]:
     """Chance of each line in a k-t Gaussian draw, sum one: 0.1 + α/(1−α)·exp(−p²/σ²), σ = ky/5, p from the centre."""
-    _require_count("ky", ky)
-    require(0 <= alpha < 1, f"alpha: got {alpha}, want 0 or more and less than 1")
+    require_whole("ky", ky)
+    require(is_number(alpha) and 0 <= alpha < 1, f"alpha: got {say(alpha)}, want 0 or more and less than 1")
     p = torch.arange(ky, dtype=torch.float64) - ky // 2
     density = 0.1 + alpha / (1 - alpha) * torch.exp(-((p / (ky / 5)) ** 2))
     return density / density.sum()
@@ -203,9 +219,9 @@ def kt_radial(ky: int, kx: int, frames: int, acceleration: float, *, acs: int | 
     A frame has floor(180/(0.6·R)) + 1 spokes, equally spaced from 0° to 180°, both ends included, and is rotated
     against the one before by 137.5°. A spoke is one pixel wide, so small matrices are accelerated far less than R.
     """
+    require_whole("kx", kx)
     n_acs = min(_checked(ky, acceleration, acs), kx) if acs is None else _checked(ky, acceleration, acs)
-    _require_count("kx", kx)
-    _require_count("frames", frames)
+    require_whole("frames", frames)
     require(n_acs <= kx, f"acs: got {n_acs} points, want at most the {kx} of kx")
     n_gaps = math.floor(180 / (0.6 * acceleration))
     require(n_gaps > 0, f"acceleration: got {acceleration:g}, want at most 300 for a radial mask")
@@ -219,6 +235,22 @@ def kt_radial(ky: int, kx: int, frames: int, acceleration: float, *, acs: int | 
     return Mask(sampled, (n_acs, n_acs), "kt_radial", float(acceleration))
 
 
+def require_acs(acs: tuple[int, int], sampled: Bool[Tensor, "batch frame 1 ky kx"]) -> None:
+    """Some point must be sampled, and all of the centred block `acs` = (ky lines, kx points) in every frame.
+
+    Where the kx axis has length one, which stands for the whole readout, only the lines count.
+    """
+    require(sampled.is_meta or bool(sampled.any()), "mask: got no sampled point, want at least one")
+    lines, points = acs if isinstance(acs, tuple) and len(acs) == 2 else (-1, -1)
+    ky, kx = sampled.shape[-2:]
+    fits = is_whole(lines) and 0 <= lines <= ky and is_whole(points) and points >= 0 and (points <= kx or kx == 1)
+    require(fits, f"acs: got {say(acs)}, want whole numbers (ky lines, kx points), at most the mask's {(ky, kx)}")
+    width = points if kx > 1 else 1
+    centre = sampled.narrow(-2, ky // 2 - lines // 2, lines).narrow(-1, kx // 2 - width // 2, width)
+    missing = 0 if sampled.is_meta else int((~centre).sum())
+    require(missing == 0, f"acs: got {acs}, of which the mask leaves out {missing} points, want all of them sampled")
+
+
 def detect_acs(sampled: Bool[Tensor, "batch frame 1 ky kx"]) -> tuple[int, int]:
     """(ky lines, kx points) of the largest centred block that every frame samples, for masks read from a file.
 
@@ -229,6 +261,7 @@ def detect_acs(sampled: Bool[Tensor, "batch frame 1 ky kx"]) -> tuple[int, int]:
     A lattice line that lies next to the block in every frame cannot be told from it and makes it one line larger.
     """
     require_axes("mask", sampled, "batch frame coil ky kx")
+    require(sampled.dtype == torch.bool, f"mask: got {sampled.dtype}, want torch.bool")
     always = sampled.all(0).all(0).all(0)
     ky, kx = always.shape
     if kx == 1:
@@ -347,14 +380,15 @@ def _fused(a: float, b: float, c: float) -> float:
     return float(Fraction(a) * Fraction(b) + Fraction(c))
 
 
-def _require_count(name: str, value: int) -> None:
-    require(isinstance(value, int) and value > 0, f"{name}: got {value!r}, want a whole number above zero")
+def _require_acceleration(acceleration: float) -> None:
+    good = is_number(acceleration) and 1 <= acceleration < math.inf
+    require(good, f"acceleration: got {say(acceleration)}, want a number of 1 or more")
 
 
 def _checked(ky: int, acceleration: float, acs: int | None) -> int:
     """Check what all masks share; the number of ACS lines."""
-    _require_count("ky", ky)
-    require_positive("acceleration", acceleration)
+    require_whole("ky", ky)
+    _require_acceleration(acceleration)
     n_acs = course_acs(ky) if acs is None else acs
-    require(0 <= n_acs <= ky, f"acs: got {n_acs} lines, want 0 to the {ky} of ky")
+    require(is_whole(n_acs) and 0 <= n_acs <= ky, f"acs: got {say(n_acs)} lines, want 0 to the {ky} of ky")
     return n_acs

@@ -5,6 +5,9 @@ Each function raises a ``ValueError`` whose one line names the argument, what it
 
 from __future__ import annotations
 
+from numbers import Integral, Real
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -36,8 +39,7 @@ def require_complex(name: str, tensor: Tensor) -> None:
 
 def require_finite(name: str, tensor: Tensor) -> None:
     """`tensor` must hold neither NaN nor infinity."""
-    parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    bad = int((~torch.isfinite(parts)).sum())
+    bad = int((~torch.isfinite(tensor)).sum())
     require(bad == 0, f"{name}: got {bad} values that are NaN or infinite, want finite ones")
 
 
@@ -47,6 +49,41 @@ def require_broadcast(name: str, got: tuple[int, ...], wanted: tuple[int, ...], 
     require(fits, f"{name}: got shape {got}, want {wanted} ({', '.join(axes.split())}), or one along an axis")
 
 
+def say(value: Any) -> str:
+    """`value` as an error names it: type and shape of an array, else the repr on one line, cut where it is long."""
+    if getattr(value, "ndim", 0):
+        return f"{type(value).__name__} of {value.dtype}, shape {tuple(value.shape)}"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is a real number of Python or numpy: no text, tensor or truth value, and not NaN."""
+    return isinstance(value, Real) and not isinstance(value, bool) and value == value
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a whole number of Python or numpy: 2 and not 2.0 or True."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def require_positive(name: str, value: float) -> None:
     """`value` must be a finite number above zero."""
-    require(0 < value < float("inf"), f"{name}: got {value}, want a number above zero")
+    require(is_number(value) and 0 < value < float("inf"), f"{name}: got {say(value)}, want a number above zero")
+
+
+def require_whole(name: str, value: int, low: int = 1, high: int | None = None) -> None:
+    """`value` must be a whole number from `low` up, to `high` where that is given."""
+    inside = is_whole(value) and low <= value and (high is None or value <= high)
+    wanted = f"of {low} or more" if high is None else f"from {low} to {high}"
+    require(inside, f"{name}: got {say(value)}, want a whole number {wanted}")
+
+
+def is_pair(value: Any) -> bool:
+    """Whether `value` is a tuple or list of two real numbers."""
+    return isinstance(value, tuple | list) and len(value) == 2 and all(is_number(number) for number in value)
+
+
+def require_generator(name: str, value: Any) -> None:
+    """`value` must be a torch.Generator: randomness is passed in, never taken from a global state."""
+    require(isinstance(value, torch.Generator), f"{name}: got {say(value)}, want a torch.Generator")

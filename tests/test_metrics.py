@@ -244,8 +244,8 @@ def test_a_row_that_cannot_be_is_refused(columns, message):
 
 
 def test_nothing_is_left_behind_when_writing_fails(tmp_path):
-    with pytest.raises(TypeError):
-        write_results(tmp_path / "scores.jsonl", [row(subject=torch)])  # no JSON can hold it
+    with pytest.raises(UnicodeEncodeError):
+        write_results(tmp_path / "scores.jsonl", [row(subject="\ud800")])  # no UTF-8 can hold it
     with pytest.raises(FileNotFoundError):
         write_results(tmp_path / "nowhere" / "scores.jsonl", [row()])
     assert list(tmp_path.iterdir()) == []

@@ -182,7 +182,7 @@ def test_signal_region_is_the_rule_of_the_decisions():
         (lambda: run(region=torch.zeros(1, 48, 45, dtype=torch.bool)), "region: got no pixel with signal"),
         (lambda: run(region=torch.ones(1, 48, 45)), "region: got torch.float32"),
         (lambda: run(region=torch.ones(48, 45, dtype=torch.bool)), "region: got 2 axes"),
-        (lambda: run(pixel_size_mm=(0.0, 1.0)), "field_of_view_mm: got 0.0"),
+        (lambda: run(pixel_size_mm=(0.0, 1.0)), "pixel_size_mm: got 0.0"),
         (lambda: Receiver(vendor="acme"), "vendor: got 'acme', want one of ge, philips, siemens, uih"),
         (lambda: Receiver(n_coils=0), "n_coils: got 0"),
         (lambda: Receiver(snr_db=float("nan")), "snr_db: got nan"),

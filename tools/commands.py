@@ -109,10 +109,11 @@ def serve(port: int) -> int:
 
 
 def lab(port: int) -> int:
-    """Open JupyterLab on the notebooks."""
+    """Open JupyterLab at the repository's root, showing the chapters."""
     venv = ensure("book")
     command: list[str | Path] = [python_of(venv), "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
-    command += [f"--ServerApp.port={port}", "--ServerApp.root_dir=notebooks"]
+    command += [f"--ServerApp.port={port}", "--ServerApp.root_dir=."]
+    command.append("--LabApp.default_url=/lab/tree/notebooks")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     return run(venv, command)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-OLDEST, NEWEST = (3, 11), (3, 13)
+from tools import NEWEST, OLDEST
 
 
 def fits(version: tuple) -> bool:  # type: ignore[type-arg]

@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from tools.course import OLDEST
+from tools import OLDEST
 from tools.environment import ROOT, CourseError, child_environment, python_of, run_logged, say, tail
 
 HEADER = """\

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from cmr_course.validate import is_whole, require, say
+
 LONGEST = 200
 """A message has at most this many characters."""
 CLOSE = 1e-5
@@ -42,7 +44,9 @@ def source(seed: int = 0) -> torch.Generator:
 
 
 def draw(shape: Sequence[int], generator: torch.Generator) -> Complex[Tensor, "*shape"]:
-    """Complex normal numbers in double precision."""
+    """Complex normal numbers in double precision; ValueError for what is no shape."""
+    sizes = isinstance(shape, Sequence) and all(is_whole(n) and n > 0 for n in shape)
+    require(sizes, f"shape: got {say(shape)}, want whole numbers above zero")
     return torch.randn(tuple(shape), dtype=torch.complex128, generator=generator)
 
 
@@ -78,7 +82,7 @@ def answer(function: Callable[..., Any], *inputs: Any, shape: Sequence[int]) -> 
         raise fail(function, f"returned real values ({result.dtype}), want complex ones; do not drop the phase")
     if not bool(torch.isfinite(torch.view_as_real(result.resolve_conj())).all()):
         raise fail(function, "returned NaN or infinity; is something divided by zero?")
-    return result.to(torch.complex128)
+    return result.detach().to(torch.complex128)
 
 
 def number(function: Callable[..., Any], *inputs: Any) -> float:

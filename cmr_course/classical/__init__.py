@@ -24,7 +24,7 @@ METHODS: Mapping[str, Callable[..., Reconstructor]] = MappingProxyType(
 
 def method(name: str, **settings: Any) -> Reconstructor:
     """The method called `name`, with its defaults where `settings` do not say otherwise."""
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise ValueError(f"method: got {name!r}, want one of {', '.join(METHODS)}")
     return METHODS[name](**settings)
 

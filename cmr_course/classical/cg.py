@@ -8,7 +8,16 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from cmr_course.validate import require, require_axes, require_complex
+from cmr_course.coils.combination import binade
+from cmr_course.validate import (
+    is_number,
+    require,
+    require_axes,
+    require_complex,
+    require_finite,
+    require_whole,
+    say,
+)
 
 Image = Complex[Tensor, "batch frame y x"]
 
@@ -35,11 +44,13 @@ def conjugate_gradient(
     """
     require_axes("right_side", right_side, "batch frame y x")
     require_complex("right_side", right_side)
-    require(iterations >= 1, f"iterations: got {iterations}, want one or more")
-    require(0 <= tolerance < 1, f"tolerance: got {tolerance}, want a number from 0 to below 1")
+    require_finite("right_side", right_side)
+    require_whole("iterations", iterations)
+    require_tolerance(tolerance)
+    unit = binade(right_side)  # energies are squares: without it they overflow, or vanish, where the data do not
     x = torch.zeros_like(right_side)
-    residual = right_side
-    direction = right_side
+    residual = right_side / unit
+    direction = residual
     energy = inner(residual, residual)
     target = tolerance**2 * energy
     for _ in range(iterations):
@@ -54,5 +65,11 @@ def conjugate_gradient(
         previous, energy = energy, inner(residual, residual)
         direction = residual + torch.where(active, energy / torch.where(active, previous, 1), 0) * direction
         if on_step is not None:
-            on_step(x)
-    return x
+            on_step(unit * x)
+    return unit * x
+
+
+def require_tolerance(tolerance: float) -> None:
+    """`tolerance` must be a number from 0 to below 1."""
+    good = is_number(tolerance) and 0 <= tolerance < 1
+    require(good, f"tolerance: got {say(tolerance)}, want a number from 0 to below 1")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from jaxtyping import Complex
 from torch import Tensor
 
-from cmr_course.acquisition import Acquisition, Reconstruction
-from cmr_course.classical.cg import conjugate_gradient
+from cmr_course.acquisition import Acquisition, Reconstruction, require_acquisition
+from cmr_course.classical.cg import conjugate_gradient, require_tolerance
 from cmr_course.coils import with_maps
 from cmr_course.encoding import Encoding
-from cmr_course.validate import require
+from cmr_course.validate import is_number, require, require_whole, say
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class CGSense:
     """Iterative SENSE (Pruessmann et al. 2001, doi:10.1002/mrm.1241): (AᴴA + λI) x = Aᴴy, frame by frame.
 
     regularisation: λ. Maps are normalised and the Fourier transform is unitary, so the largest eigenvalue of AᴴA is
-    at most one, whatever the intensity of the data: λ is relative to that, and 0 is plain SENSE.
+    at most one, whatever the intensity of the data: λ is relative to that, and 0 is plain SENSE. The default suits an
+    SNR of 30 dB (chapter 2 shows why it cannot suit all) and is not tuned to the data.
     iterations, tolerance: at most so many, fewer where the relative residual falls below `tolerance`. With λ = 0
     stopping early is what regularises.
     keep_steps: return the image after each iteration too.
@@ -27,19 +28,21 @@ class CGSense:
     noise is not whitened first (whiten k-space with `coils.whiten` for that).
     """
 
-    regularisation: float = 0.015
+    regularisation: float = 0.005
     iterations: int = 30
     tolerance: float = 1e-4
     keep_steps: bool = False
 
     def __post_init__(self) -> None:
         lam = self.regularisation
-        require(0 <= lam < float("inf"), f"regularisation: got {lam}, want a finite number from zero up")
-        require(self.iterations >= 1, f"iterations: got {self.iterations}, want one or more")
-        require(0 <= self.tolerance < 1, f"tolerance: got {self.tolerance}, want a number from 0 to below 1")
+        good = is_number(lam) and 0 <= lam < float("inf")
+        require(good, f"regularisation: got {say(lam)}, want a finite number from zero up")
+        require_whole("iterations", self.iterations)
+        require_tolerance(self.tolerance)
 
     def __call__(self, acquisition: Acquisition, /) -> Reconstruction:
         """Reconstruct `acquisition`."""
+        require_acquisition(acquisition)
         known = acquisition if acquisition.sensitivities is not None else with_maps(acquisition)
         encoding = Encoding.of(known)
 

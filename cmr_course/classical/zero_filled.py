@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cmr_course.acquisition import Acquisition, Reconstruction
+from cmr_course.acquisition import Acquisition, Reconstruction, require_acquisition
 from cmr_course.coils import rss, with_maps
 from cmr_course.encoding import Encoding
 from cmr_course.validate import require
@@ -27,6 +27,7 @@ class ZeroFilled:
 
     def __call__(self, acquisition: Acquisition, /) -> Reconstruction:
         """Reconstruct `acquisition`."""
+        require_acquisition(acquisition)
         if self.combination == "rss":
             magnitude = rss(acquisition.coil_images())
             return Reconstruction(magnitude.to(acquisition.kspace.dtype), kspace=acquisition.kspace)

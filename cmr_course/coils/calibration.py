@@ -8,8 +8,22 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from cmr_course.coils.combination import binade
 from cmr_course.fourier import ifft2c
-from cmr_course.validate import require, require_axes, require_complex, require_finite
+from cmr_course.image import center_pad
+from cmr_course.validate import (
+    is_number,
+    is_whole,
+    require,
+    require_axes,
+    require_complex,
+    require_finite,
+    require_whole,
+    say,
+)
+
+COVERED = 0.5
+"""Maps that cover less of the signal's energy than this would blank the image without a word."""
 
 
 def espirit(
@@ -31,26 +45,40 @@ def espirit(
     acs: (ky lines, kx points) of the fully sampled centre; at most `calibration` of each are used.
     threshold: singular values of the calibration matrix above this share of the largest span the subspace.
     crop: the maps are 0 where the largest eigenvalue is below this; elsewhere Σ|S|² = 1.
+    ValueError where the maps cover less than half of the signal's energy, as they do when the ACS is too small.
     Phase is free in each pixel. Here the strongest combination of coils (first singular vector of the calibration
     data) is made real and positive in every pixel, which is smoother than taking the first coil as reference.
     """
     require_axes("kspace", kspace, "batch frame coil ky kx")
     require_complex("kspace", kspace)
-    require(kernel >= 1, f"kernel: got {kernel}, want one or more")
-    require(0 < threshold < 1, f"threshold: got {threshold}, want a number between 0 and 1")
-    require(0 <= crop <= 1, f"crop: got {crop}, want a number from 0 to 1")
+    require_whole("kernel", kernel)
+    good = is_number(threshold) and 0 < threshold < 1
+    require(good, f"threshold: got {say(threshold)}, want a number between 0 and 1")
+    require(is_number(crop) and 0 <= crop <= 1, f"crop: got {say(crop)}, want a number from 0 to 1")
     centre = calibration_region(kspace, acs, calibration)
     lines, points = centre.shape[-2:]
     enough = min(lines, points) >= kernel
     require(enough, f"acs: got {lines} lines x {points} points to calibrate with, want at least the kernel, {kernel}")
-    maps = [_maps(item, kernel, threshold, crop, (kspace.shape[-2], kspace.shape[-1])) for item in centre]
-    return torch.stack(maps)[:, None]
+    shape = (kspace.shape[-2], kspace.shape[-1])
+    maps = torch.stack([_maps(item, kernel, threshold, crop, shape) for item in centre])[:, None]
+    covered = _covered(maps, centre)
+    require(
+        covered >= COVERED,
+        f"acs: got {lines} lines x {points} points, from which maps cover {100 * covered:.0f} % of the signal, "
+        f"want {100 * COVERED:.0f} % or more (a larger ACS, a smaller kernel, a lower crop)",
+    )
+    return maps
 
 
 def calibration_region(
     kspace: Complex[Tensor, "batch frame coil ky kx"], acs: tuple[int, int], largest: int = 32
 ) -> Complex[Tensor, "batch coil lines points"]:
     """The centre of k-space that ESPIRiT reads: the mean over the frames in which each sample was measured."""
+    require_axes("kspace", kspace, "batch frame coil ky kx")
+    require_complex("kspace", kspace)
+    require_whole("calibration", largest)
+    pair = isinstance(acs, tuple | list) and len(acs) == 2 and all(map(is_whole, acs))
+    require(pair, f"acs: got {say(acs)}, want two whole numbers (ky lines, kx points)")
     sizes = [min(a, n, largest) for a, n in zip(acs, kspace.shape[-2:], strict=True)]
     require(min(sizes) > 0, f"acs: got {tuple(acs)}, want a fully sampled centre (ky lines, kx points)")
     begin = [n // 2 - size // 2 for n, size in zip(kspace.shape[-2:], sizes, strict=True)]
@@ -65,7 +93,7 @@ def calibration_region(
 def _maps(
     centre: Complex[Tensor, "coil lines points"], kernel: int, threshold: float, crop: float, shape: tuple[int, int]
 ) -> Complex[Tensor, "coil y x"]:
-    coils = centre.shape[0]
+    coils, centre = centre.shape[0], centre / binade(centre)
     operator = _pixel_operator(_subspace_projection(centre, kernel, threshold), coils, kernel, shape)
     values, vectors = torch.linalg.eigh(operator.movedim((0, 1), (-2, -1)))
     maps = vectors[..., -1].movedim(-1, 0)
@@ -113,6 +141,14 @@ def _pixel_operator(
     return ifft2c(padded) * ((shape[0] * shape[1]) ** 0.5 / kernel**2)
 
 
+def _covered(maps: Complex[Tensor, "batch 1 coil y x"], centre: Complex[Tensor, "batch coil lines points"]) -> float:
+    """Smallest share over the batch of the calibration image's energy that lies where `maps` are not zero."""
+    image = ifft2c(center_pad(centre / binade(centre), (maps.shape[-2], maps.shape[-1])))
+    energy = image.abs().square().sum(1)
+    inside = energy * (maps[:, 0] != 0).any(1)
+    return float((inside.sum((-2, -1)) / energy.sum((-2, -1))).min())
+
+
 @runtime_checkable
 class Measured(Protocol):
     """What :func:`with_maps` needs of an acquisition: a room below the records cannot import them."""
@@ -137,4 +173,6 @@ A = TypeVar("A", bound=Measured)
 
 def with_maps(acquisition: A, **settings: Any) -> A:
     """`acquisition` with ESPIRiT maps from its ACS in place of any it had; `settings` are those of :func:`espirit`."""
+    known = isinstance(acquisition, Measured)
+    require(known, f"acquisition: got {type(acquisition).__name__}, want an Acquisition")
     return acquisition.with_sensitivities(espirit(acquisition.kspace, acquisition.acs, **settings))

@@ -14,7 +14,16 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from cmr_course.validate import require, require_axes, require_positive
+from cmr_course.validate import (
+    is_number,
+    is_pair,
+    is_whole,
+    require,
+    require_axes,
+    require_positive,
+    require_whole,
+    say,
+)
 
 PERMEABILITY = 100.0
 """μ0 / 4π in µT · mm / A."""
@@ -47,12 +56,16 @@ class ChestArray:
     def __post_init__(self) -> None:
         for name in ("standoff_mm", "radius_mm", "conductor_mm", "anterior_degrees", "posterior_degrees"):
             require_positive(name, getattr(self, name))
-        require(min(self.body_mm) > 0, f"body_mm: got {self.body_mm}, want two lengths above zero")
-        require(0 <= self.anterior_share <= 1, f"anterior_share: got {self.anterior_share}, want 0 to 1")
+        good = is_pair(self.body_mm) and all(0 < length < math.inf for length in self.body_mm)
+        require(good, f"body_mm: got {say(self.body_mm)}, want two lengths above zero")
+        share, stagger = self.anterior_share, self.stagger_mm
+        require(is_number(share) and 0 <= share <= 1, f"anterior_share: got {say(share)}, want 0 to 1")
+        good = is_number(stagger) and abs(stagger) < math.inf
+        require(good, f"stagger_mm: got {say(stagger)}, want a length")
 
     def loops(self, n_coils: int) -> tuple[Float[Tensor, "coil 3"], Float[Tensor, "coil 3"]]:
         """Centres (x, y, z) in mm and unit normals, which point into the body; anterior loops first."""
-        require(n_coils >= 1, f"n_coils: got {n_coils}, want one or more")
+        require_whole("n_coils", n_coils)
         anterior = round(n_coils * self.anterior_share)
         rows = ((anterior, self.anterior_degrees, -90.0), (n_coils - anterior, self.posterior_degrees, 90.0))
         angles, heights = [], []
@@ -86,7 +99,15 @@ def loop_field(
     right-handed about `normal`. For a point off the wire the error of the sum falls exponentially with `segments`.
     """
     require_positive("radius_mm", radius_mm)
-    require(segments >= 3, f"segments: got {segments}, want three or more")
+    require_whole("segments", segments, 3)
+    good = is_number(conductor_mm) and 0 <= conductor_mm < math.inf
+    require(good, f"conductor_mm: got {say(conductor_mm)}, want a length from zero up")
+    for name, tensor in (("centre", centre), ("normal", normal), ("points", points)):
+        real = isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape[-1:] == (3,)
+        require(real, f"{name}: got {say(tensor)}, want real (x, y, z) in a tensor")
+    same = centre.dtype == normal.dtype == points.dtype
+    require(same, f"points: got {points.dtype}, want the dtype of centre and normal, {normal.dtype}")
+    require(bool(normal.any()), "normal: got zeros, want a direction")
     helper = torch.eye(3, dtype=normal.dtype, device=normal.device)[int(normal.abs().argmin())]
     first = torch.linalg.cross(normal, helper)
     first = first / first.norm()
@@ -123,11 +144,16 @@ def biot_savart(
     shape: (y, x) pixels; field_of_view_mm: (y, x); layout: the array, by default :class:`ChestArray`;
     offset_mm: (x, y, z) of the image centre from the centre of the chest.
     """
-    require(len(shape) == 2 and min(shape) > 0, f"shape: got {tuple(shape)}, want (y, x) above zero")
+    pair = is_pair(shape) and all(is_whole(n) and n > 0 for n in shape)
+    require(pair, f"shape: got {say(shape)}, want whole (y, x) above zero")
+    require(is_pair(field_of_view_mm), f"field_of_view_mm: got {say(field_of_view_mm)}, want two lengths (y, x)")
     for length in field_of_view_mm:
         require_positive("field_of_view_mm", length)
-    require(dtype.is_complex, f"dtype: got {dtype}, want a complex one")
-    array = layout or ChestArray()
+    good = isinstance(offset_mm, Sequence) and len(offset_mm) == 3 and all(map(is_number, offset_mm))
+    require(good, f"offset_mm: got {say(offset_mm)}, want three lengths (x, y, z)")
+    require(isinstance(dtype, torch.dtype) and dtype.is_complex, f"dtype: got {say(dtype)}, want a complex one")
+    array = ChestArray() if layout is None else layout
+    require(isinstance(array, ChestArray), f"layout: got {say(layout)}, want a ChestArray")
     centres, normals = (part.to(device) for part in array.loops(n_coils))
     y, x = (
         (torch.arange(n, dtype=torch.float64, device=device) - n // 2) * (length / n) + shift

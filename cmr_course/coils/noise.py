@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from cmr_course.validate import require, require_axes, require_complex, require_finite
+from cmr_course.coils.combination import binade
+from cmr_course.validate import is_whole, require, require_axes, require_complex, require_finite, say
 
 
 def noise_covariance(noise: Complex[Tensor, "coil samples"]) -> Complex[Tensor, "coil coil"]:
@@ -20,7 +21,9 @@ def noise_covariance(noise: Complex[Tensor, "coil samples"]) -> Complex[Tensor, 
     require_finite("noise", noise)
     coils, samples = noise.shape
     require(samples > coils, f"noise: got {samples} samples of {coils} coils, want more samples than coils")
-    return noise @ noise.mH / (2 * samples)
+    covariance = noise @ noise.mH / (2 * samples)
+    require_finite("covariance of the noise", covariance)
+    return covariance
 
 
 def whitening(covariance: Complex[Tensor, "coil coil"]) -> Complex[Tensor, "coil coil"]:
@@ -46,6 +49,12 @@ def apply_matrix(
     matrix: Complex[Tensor, "virtual coil"], kspace: Complex[Tensor, "batch frame coil ky kx"]
 ) -> Complex[Tensor, "batch frame virtual ky kx"]:
     """Mix coils: the virtual coil v is Σ_c matrix_vc · (coil c); it may stand for k-space or for coil images."""
+    require_axes("matrix", matrix, "virtual coil")
+    require_axes("kspace", kspace, "batch frame coil ky kx")
+    require_complex("kspace", kspace)
+    fits = matrix.shape[1] == kspace.shape[2] and matrix.dtype == kspace.dtype
+    wanted = f"(virtual, {kspace.shape[2]}) of {kspace.dtype}, as kspace"
+    require(fits, f"matrix: got {tuple(matrix.shape)} of {matrix.dtype}, want {wanted}")
     return torch.einsum("vc,bfcyx->bfvyx", matrix, kspace)
 
 
@@ -54,6 +63,7 @@ def whiten(
 ) -> Complex[Tensor, "batch frame coil ky kx"]:
     """K-space of virtual coils whose noise is white with unit variance per real and imaginary channel."""
     require_axes("kspace", kspace, "batch frame coil ky kx")
+    require_complex("kspace", kspace)
     _require_fit(kspace, covariance)
     return apply_matrix(whitening(covariance).to(kspace.dtype), kspace)
 
@@ -72,13 +82,16 @@ def compress(
     """
     require_axes("kspace", kspace, "batch frame coil ky kx")
     require_complex("kspace", kspace)
+    require_finite("kspace", kspace)
     coils = kspace.shape[2]
-    require(1 <= n_coils <= coils, f"n_coils: got {n_coils}, want 1 to {coils}, the number of coils")
+    some = is_whole(n_coils) and 1 <= n_coils <= coils
+    require(some, f"n_coils: got {say(n_coils)}, want 1 to {coils}, the number of coils")
     first = torch.eye(coils, dtype=kspace.dtype, device=kspace.device)
     if noise_covariance is not None:
         _require_fit(kspace, noise_covariance)
         first = whitening(noise_covariance).to(kspace.dtype)
     white = apply_matrix(first, kspace).movedim(2, 0).flatten(1)
+    white = white / binade(white)
     vectors = torch.linalg.eigh((white @ white.mH).to(torch.complex128)).eigenvectors.flip(-1)[:, :n_coils]
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     matrix = (vectors * (largest.conj() / largest.abs())).mH.to(kspace.dtype) @ first
@@ -90,12 +103,15 @@ def compress_covariance(
 ) -> Complex[Tensor, "virtual virtual"]:
     """Noise covariance M Ψ Mᴴ of the virtual coils that `matrix` makes."""
     require_axes("covariance", covariance, "coil coil")
+    require_complex("covariance", covariance)
     require_axes("matrix", matrix, "virtual coil")
+    require_complex("matrix", matrix)
     got, wanted = tuple(covariance.shape), (matrix.shape[1], matrix.shape[1])
     require(got == wanted, f"covariance: got {got}, want {wanted}")
     return matrix @ covariance.to(matrix.dtype) @ matrix.mH
 
 
 def _require_fit(kspace: Tensor, covariance: Tensor) -> None:
+    require_axes("covariance", covariance, "coil coil")
     got, wanted = tuple(covariance.shape), (kspace.shape[2], kspace.shape[2])
     require(got == wanted, f"covariance: got {got}, want {wanted}, the coils of kspace")

@@ -16,7 +16,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from cmr_course.validate import require
+from cmr_course.validate import is_number, is_whole, require, say
 
 MAPS = ("", "espirit", "known", "wrong", "learned")
 REGIONS = ("full", "heart", "dynamic", "static")
@@ -64,8 +64,19 @@ class Result:
         require(bool(self.metric), "metric: got an empty name, want the metric of the value")
         require(self.maps in MAPS, f"maps: got {self.maps!r}, want one of {', '.join(MAPS[1:])}, or nothing")
         require(self.region in REGIONS, f"region: got {self.region!r}, want one of {', '.join(REGIONS)}")
-        number = self.value is None or not math.isnan(self.value)
+        number = not (isinstance(self.value, float) and math.isnan(self.value))
         require(number, "value: got NaN, want a number, or None where the method is undefined")
+        for column in fields(self):
+            value = getattr(self, column.name)
+            if column.type == "str":
+                require(isinstance(value, str), f"{column.name}: got {say(value)}, want text")
+            elif column.type == "int | None":
+                good = value is None or is_whole(value)
+                require(good, f"{column.name}: got {say(value)}, want a whole number, or None")
+            else:
+                # PSNR is infinite where nothing differs; no other number of a row may be.
+                good = value is None or (is_number(value) and (column.name == "value" or math.isfinite(value)))
+                require(good, f"{column.name}: got {say(value)}, want a finite number, or None")
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -122,7 +133,9 @@ def append_results(path: str | os.PathLike[str], results: Iterable[Result]) -> N
 def read_results(path: str | os.PathLike[str]) -> list[Result]:
     """Read JSON lines; ValueError names file and line of what is no result."""
     rows = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines: text may hold other line ends than the one that parts rows, such as U+2028.
+    lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
             rows.append(_from_json(json.loads(line)))
         except (ValueError, TypeError) as error:
@@ -195,10 +208,9 @@ def _aligned(table: Sequence[Sequence[str]]) -> str:
 
 def _as_json(row: Result) -> dict[str, Any]:
     """A row by column; JSON has no infinity, which the PSNR of identical images is, so it is written as text."""
-    return {
-        name: str(value) if isinstance(value, float) and math.isinf(value) else value
-        for name, value in asdict(row).items()
-    }
+    numbers = {name: int(value) if is_whole(value) else value for name, value in asdict(row).items()}  # numpy's too
+    numbers = {name: float(v) if is_number(v) and not is_whole(v) else v for name, v in numbers.items()}
+    return {name: str(v) if isinstance(v, float) and math.isinf(v) else v for name, v in numbers.items()}
 
 
 def _from_json(columns: Any) -> Result:

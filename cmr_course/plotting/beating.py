@@ -20,7 +20,7 @@ from cmr_course.plotting.comparison import Box, checked_box
 from cmr_course.plotting.inputs import Shown, require_named, require_same_size, say_range, series_of, shown_range
 from cmr_course.plotting.panels import chosen_frames
 from cmr_course.plotting.style import bare, grid, wrapped
-from cmr_course.validate import require, require_positive
+from cmr_course.validate import is_whole, require, require_positive, say
 
 ANIMATION_BYTES = 146_000
 """An animation stays below this; in base64 that is 195 kB."""
@@ -54,8 +54,12 @@ class BeatingHeart:
         """Write the file; a half-written one is never seen under its name."""
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
-        partial.write_bytes(self.png)
-        return partial.replace(target)
+        try:
+            partial.write_bytes(self.png)
+            return partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     def strip(self, frames: int = 6) -> Figure:
         """The static strip that stands beside an animation: one row a series, `frames` frames spread over the beat."""
@@ -103,9 +107,12 @@ def beating(
     named: Mapping[str, Shown] = series if isinstance(series, Mapping) else {"": series}
     require_named("series", named)
     require_positive("duration_ms", duration_ms)
-    require(height_px > 0, f"height_px: got {height_px}, want a number above zero")
-    require(2 <= greys <= 256, f"greys: got {greys}, want 2 to 256")
-    require(columns is None or columns > 0, f"columns: got {columns}, want a number above zero")
+    require_positive("height_px", height_px)
+    require(is_whole(greys) and 2 <= greys <= 256, f"greys: got {say(greys)}, want 2 to 256")
+    require(
+        columns is None or (is_whole(columns) and columns > 0),
+        f"columns: got {say(columns)}, want a number above zero",
+    )
     values = {name: series_of(name or "series", value, item) for name, value in named.items()}
     require_same_size("series", values)
     _, height, width = next(iter(values.values())).shape

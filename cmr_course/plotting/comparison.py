@@ -19,7 +19,7 @@ from cmr_course.metrics import psnr, ssim
 from cmr_course.plotting.inputs import Shown, require_named, require_same_size, say_range, series_of, shown_range
 from cmr_course.plotting.panels import LINE, profile
 from cmr_course.plotting.style import ERROR_MAP, bare, grid, wrapped
-from cmr_course.validate import require
+from cmr_course.validate import is_number, is_whole, require, require_positive, say
 
 Box = tuple[int, int, int, int]
 """(y0, y1, x0, x1): rows y0 to y1 − 1, columns x0 to x1 − 1."""
@@ -49,7 +49,12 @@ def heart_box(
     known = truth.label_names if isinstance(truth, Truth) and label_names is None else label_names
     if labels is None or not known:
         raise ValueError("truth: got no labels or no label_names, want both to find the heart")
+    require(isinstance(labels, Tensor), f"truth: got {say(labels)}, want a Truth or a tensor of labels")
     require(labels.ndim in (3, 4), f"truth: got labels of shape {tuple(labels.shape)}, want (frame, y, x) or 4 axes")
+    there = labels.ndim == 3 or (is_whole(item) and -len(labels) <= item < len(labels))
+    require(there, f"item: got {say(item)}, want a batch item of the labels (0…{len(labels) - 1})")
+    require(is_number(margin) and 0 <= margin < 10, f"margin: got {say(margin)}, want a fraction from 0 up")
+    require(not isinstance(names, str), f"names: got {names!r}, want a list of words")
     numbers = [number for name, number in known.items() if any(word in name.lower() for word in names)]
     require(len(numbers) > 0, f"names: got {list(names)}, want words found in {', '.join(known)}")
     series = labels[item] if labels.ndim == 4 else labels
@@ -94,7 +99,8 @@ class _Panel:
         if row == "heart" and self.box is not None:
             picture = picture[self.box[0] : self.box[1], self.box[2] : self.box[3]]
         if row == "profile" and self.column is not None:
-            picture, options = profile(series, self.column), {"aspect": "auto", "interpolation": "nearest"}
+            rows = slice(None) if self.box is None else slice(self.box[0], self.box[1])
+            picture, options = profile(series, self.column)[rows], {"aspect": "auto", "interpolation": "nearest"}
             panel.set_box_aspect(0.7)
         return panel.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=self.high, **options)
 
@@ -109,9 +115,10 @@ def checked_box(box: Box | None, height: int, width: int) -> Box | None:
     """`box` if it lies inside an image of `height` x `width`, else ValueError."""
     if box is None:
         return None
-    y0, y1, x0, x1 = box
+    whole = isinstance(box, tuple | list) and len(box) == 4 and all(is_whole(edge) for edge in box)
+    y0, y1, x0, x1 = box if whole else (0, 0, 0, 0)
     fits = 0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width
-    require(fits, f"box: got {tuple(box)}, want (y0, y1, x0, x1) inside the image of {height} x {width}")
+    require(fits, f"box: got {say(box)}, want (y0, y1, x0, x1) inside the image of {height} x {width}")
     return y0, y1, x0, x1
 
 
@@ -130,19 +137,20 @@ def show_comparison(
     """Reference and methods side by side: frame, zoomed heart, error with its colour bar, one column over time.
 
     frame: the frame shown. box: (y0, y1, x0, x1) of the zoom (`heart_box` finds it), without it no zoom.
-    column: image column of the profile over time, dashed in the reference; without it no profile.
+    column: image column of the profile over time, dashed in the reference; without it no profile. With a box, the
+    profile shows the rows of the box.
     gain: errors are gain · | |x| − |reference| |, on the range of the images.
     scores: text under each method, by its name; by default PSNR and SSIM of the whole series. `{}` writes none.
     vmax: brightest value of all panels; without it the 99.8th percentile of the reference series inside the box, so
         that fat on the chest wall, brighter than blood, does not darken the heart.
     """
     require_named("reconstructions", reconstructions)
-    require(gain > 0, f"gain: got {gain}, want a number above zero")
+    require_positive("gain", gain)
     truth = series_of("reference", reference, item)
     values = {name: series_of(f"reconstructions[{name!r}]", value, item) for name, value in reconstructions.items()}
     require_same_size("reconstructions", {"reference": truth, **values})
     frames, height, width = truth.shape
-    require(0 <= frame < frames, f"frame: got {frame}, want one from 0 to {frames - 1}")
+    require(is_whole(frame) and 0 <= frame < frames, f"frame: got {say(frame)}, want one from 0 to {frames - 1}")
     y0, y1, x0, x1 = checked_box(box, height, width) or (0, height, 0, width)
     high = shown_range([truth[:, y0:y1, x0:x1]], vmax)[1]
     plan = _Panel(truth, high, frame, None if box is None else (y0, y1, x0, x1), column, gain)

@@ -10,7 +10,7 @@ from jaxtyping import Complex, Float, Shaped
 from torch import Tensor
 
 from cmr_course.image import quantile
-from cmr_course.validate import require
+from cmr_course.validate import is_number, is_whole, require, say
 
 SHOWN_QUANTILE = 0.998
 """The brightest grey is this quantile of what is shown: a single bright pixel does not darken the rest."""
@@ -37,6 +37,8 @@ def require_named(name: str, pictures: Mapping[str, T]) -> None:
         isinstance(pictures, Mapping), f"{name}: got {type(pictures).__name__}, want a mapping from names to pictures"
     )
     require(len(pictures) > 0, f"{name}: got an empty mapping, want at least one picture")
+    for key in pictures:
+        require(isinstance(key, str), f"{name}: got {say(key)} as a name, want text")
 
 
 def complex_series(name: str, value: Shown, item: int = 0) -> Shaped[Tensor, "frame y x"]:
@@ -55,13 +57,12 @@ def complex_series(name: str, value: Shown, item: int = 0) -> Shaped[Tensor, "fr
         f"{name}: got shape {tuple(tensor.shape)}, want (y, x), (frame, y, x) or (batch, frame, y, x), none empty",
     )
     if tensor.ndim == 4:
-        require(
-            -len(tensor) <= item < len(tensor), f"item: got {item}, want a batch item of {name} (0…{len(tensor) - 1})"
-        )
+        there = is_whole(item) and -len(tensor) <= item < len(tensor)
+        require(there, f"item: got {say(item)}, want a batch item of {name} (0…{len(tensor) - 1})")
         tensor = tensor[item]
     series = tensor.detach().cpu()
     series = series if series.ndim == 3 else series[None]
-    require(bool(torch.isfinite(series.abs()).any()), f"{name}: got NaN or infinity everywhere, want finite values")
+    require(bool(torch.isfinite(series).any()), f"{name}: got NaN or infinity everywhere, want finite values")
     return series
 
 
@@ -76,7 +77,8 @@ def series_of(name: str, value: Shown, item: int = 0) -> Float[Tensor, "frame y 
 def frame_of(name: str, series: Shaped[Tensor, "frame y x"], frame: int) -> Shaped[Tensor, "y x"]:
     """One frame of a series; a series of one frame is the same at every time."""
     frames = len(series)
-    require(frames == 1 or -frames <= frame < frames, f"frame: got {frame}, want a frame of {name} (0…{frames - 1})")
+    there = is_whole(frame) and (frames == 1 or -frames <= frame < frames)
+    require(there, f"frame: got {say(frame)}, want a frame of {name} (0…{frames - 1})")
     return series[0 if frames == 1 else frame]
 
 
@@ -103,7 +105,7 @@ def shown_range(pictures: Iterable[Tensor], vmax: float | None = None) -> tuple[
     if vmax is None:
         top = float(quantile(values.abs(), SHOWN_QUANTILE)) or float(values.abs().max()) or 1.0
     else:
-        require(0 < vmax < float("inf"), f"vmax: got {vmax}, want a number above zero")
+        require(is_number(vmax) and 0 < vmax < float("inf"), f"vmax: got {say(vmax)}, want a number above zero")
         top = float(vmax)
     return (-top if bool((values < 0).any()) else 0.0), top
 

@@ -26,7 +26,7 @@ from cmr_course.plotting.inputs import (
     shown_range,
 )
 from cmr_course.plotting.style import ERROR_MAP, NO_DATA, PHASE_MAP, bare, grid, wrapped
-from cmr_course.validate import require
+from cmr_course.validate import is_number, is_whole, require, require_positive, say
 
 LINE: dict[str, Any] = {"color": "#E69F00", "linestyle": "--", "linewidth": 1.2}
 """The dashed line along which a profile is taken."""
@@ -34,7 +34,8 @@ LINE: dict[str, Any] = {"color": "#E69F00", "linestyle": "--", "linewidth": 1.2}
 
 def columns_for(count: int, columns: int | None) -> int:
     """Panels beside each other: `columns`, or up to four."""
-    require(columns is None or columns > 0, f"columns: got {columns}, want a number above zero")
+    good = columns is None or (is_whole(columns) and columns > 0)
+    require(good, f"columns: got {say(columns)}, want a number above zero")
     return min(count, columns or (4 if count != 5 else 5))
 
 
@@ -109,8 +110,12 @@ def chosen_frames(total: int, frames: int | Sequence[int]) -> list[int]:
         require(frames > 0, f"frames: got {frames}, want a number above zero, or frame indices")
         count = min(frames, total)
         return [i * total // count for i in range(count)]
+    require(isinstance(frames, Sequence), f"frames: got {say(frames)}, want a whole number, or frame indices")
     require(len(frames) > 0, "frames: got no index, want at least one")
-    require(all(0 <= i < total for i in frames), f"frames: got {list(frames)}, want indices from 0 to {total - 1}")
+    require(
+        all(is_whole(i) and 0 <= i < total for i in frames),
+        f"frames: got {list(frames)}, want indices from 0 to {total - 1}",
+    )
     return list(frames)
 
 
@@ -158,7 +163,10 @@ def show_phase(
     threshold: where the magnitude is below this fraction of its 99.8th percentile, the phase is noise: drawn grey.
     """
     require_named("images", images)
-    require(0 <= threshold < 1, f"threshold: got {threshold}, want a fraction from 0 to below 1")
+    require(
+        is_number(threshold) and 0 <= threshold < 1,
+        f"threshold: got {say(threshold)}, want a fraction from 0 to below 1",
+    )
     pictures = {name: frame_of(name, complex_series(name, value, item), frame) for name, value in images.items()}
     for name, picture in pictures.items():
         require(picture.is_complex(), f"images: got real values for {name!r}, want complex ones, which have a phase")
@@ -182,33 +190,43 @@ def phase_bar(figure: Figure, drawn: Any, panels: list[Axes]) -> None:
 
 
 def show_coils(
-    maps: Complex[Tensor, "*batch_frame coil y x"], *, coils: int = 8, threshold: float = 1e-6, item: int = 0
+    maps: Complex[Tensor, "*batch_frame coil y x"],
+    *,
+    coils: int | Sequence[int] = 8,
+    threshold: float = 1e-6,
+    item: int = 0,
 ) -> Figure:
-    """Magnitude (above) and phase (below) of the first `coils` coils, or coil images; all magnitudes on one range.
+    """Magnitude (above) and phase (below) of coils, or of their images; all magnitudes on one range.
 
     maps: complex (coil, y, x), or (batch, frame, coil, y, x), of which the first frame of batch item `item` is shown.
+    coils: so many from the first on, or these.
     threshold: phase is drawn grey where the magnitude is below this fraction of the coil's brightest.
     """
     require(isinstance(maps, Tensor), f"maps: got {type(maps).__name__}, want a complex tensor")
     require(maps.ndim in (3, 5), f"maps: got {maps.ndim} axes {tuple(maps.shape)}, want (coil, y, x) or 5 axes")
     require(maps.is_complex(), f"maps: got real values ({maps.dtype}), want complex ones")
-    require(coils > 0, f"coils: got {coils}, want a number above zero")
+    there = maps.ndim == 3 or (is_whole(item) and -len(maps) <= item < len(maps) and maps.shape[1] > 0)
+    require(there, f"item: got {say(item)}, want a batch item of maps of shape {tuple(maps.shape)}")
     shown = complex_series("maps", maps[item, 0] if maps.ndim == 5 else maps)
-    count = min(coils, len(shown))
-    figure, axes, _ = grid(2, count, size=2.0, aspect=shown.shape[1] / shown.shape[2], extra_width=0.9)
-    low, high = shown_range([shown[:count].abs()])
-    _fill(axes, 2 * count)
-    for c in range(count):
-        grey = _draw(axes[0, c], shown[c].abs(), low, high, "gray")
-        drawn = _draw(axes[1, c], phase_of(shown[c], threshold), -np.pi, np.pi, PHASE_MAP)
-        axes[0, c].set_title(f"coil {c}")
+    if isinstance(coils, int):
+        require(coils > 0, f"coils: got {coils}, want a number above zero")
+        coils = range(min(coils, len(shown)))
+    known = len(coils) > 0 and all(0 <= c < len(shown) for c in coils)
+    require(known, f"coils: got {list(coils)}, want some of 0 to {len(shown) - 1}")
+    figure, axes, _ = grid(2, len(coils), size=2.0, aspect=shown.shape[1] / shown.shape[2], extra_width=0.9)
+    low, high = shown_range([shown[c].abs() for c in coils])
+    _fill(axes, 2 * len(coils))
+    for place, c in enumerate(coils):
+        grey = _draw(axes[0, place], shown[c].abs(), low, high, "gray")
+        drawn = _draw(axes[1, place], phase_of(shown[c], threshold), -np.pi, np.pi, PHASE_MAP)
+        axes[0, place].set_title(f"coil {c}")
     axes[0, 0].set_ylabel("magnitude")
     axes[1, 0].set_ylabel("phase")
     figure.colorbar(grey, ax=list(axes[0]), shrink=0.9)
     bar = figure.colorbar(drawn, ax=list(axes[1]), shrink=0.9, ticks=[-np.pi, 0, np.pi])
     bar.ax.set_yticklabels(["−π", "0", "π"])
-    if count < len(shown):
-        figure.supxlabel(f"the first {count} of {len(shown)} coils")
+    if len(coils) < len(shown):
+        figure.supxlabel(f"{len(coils)} of {len(shown)} coils")
     return figure
 
 
@@ -228,7 +246,7 @@ def show_errors(
     vmax: brightest value of that range; without it the 99.8th percentile of the reference frame.
     """
     require_named("images", images)
-    require(gain > 0, f"gain: got {gain}, want a number above zero")
+    require_positive("gain", gain)
     truth = image_of("reference", reference, frame, item)
     pictures = {name: image_of(name, value, frame, item) for name, value in images.items()}
     require_same_size("images", {"reference": truth, **pictures})
@@ -253,7 +271,8 @@ def show_errors(
 def profile(series: Tensor, column: int) -> Tensor:
     """(frame, y, x) to (y, frame): one image column over time."""
     width = series.shape[2]
-    require(0 <= column < width, f"column: got {column}, want an image column from 0 to {width - 1}")
+    inside = is_whole(column) and 0 <= column < width
+    require(inside, f"column: got {say(column)}, want an image column from 0 to {width - 1}")
     return series[:, :, column].T
 
 

@@ -17,7 +17,7 @@ from cmr_course.plotting.inputs import require_named
 from cmr_course.plotting.panels import columns_for
 from cmr_course.plotting.style import grid, wrapped
 from cmr_course.sampling import Mask
-from cmr_course.validate import require
+from cmr_course.validate import is_whole, require, require_positive, say
 
 SHARED_MASK_FRAMES = 12
 """A mask that is the same in every frame is drawn with this many."""
@@ -33,7 +33,8 @@ def _plane(name: str, value: Tensor | Acquisition, frame: int, coil: int, item: 
     if kspace.ndim == 5:
         asked = {"item": item, "frame": frame, "coil": coil}
         for (axis, index), length in zip(asked.items(), kspace.shape, strict=False):
-            require(-length <= index < length, f"{axis}: got {index}, want one of {name!r} (0…{length - 1})")
+            there = is_whole(index) and -length <= index < length
+            require(there, f"{axis}: got {say(index)}, want one of {name!r} (0…{length - 1})")
         kspace = kspace[item, frame, coil]
     magnitude = kspace.detach().cpu().abs().float()
     require(bool(torch.isfinite(magnitude).any()), f"kspaces: got NaN or infinity everywhere for {name!r}")
@@ -66,7 +67,7 @@ def show_kspace(
     frame, coil, item: which plane of (batch, frame, coil, ky, kx) or of an Acquisition is shown.
     """
     require_named("kspaces", kspaces)
-    require(decades > 0, f"decades: got {decades}, want a number above zero")
+    require_positive("decades", decades)
     planes = {name: _plane(name, value, frame, coil, item) for name, value in kspaces.items()}
     peak = max(float(plane[torch.isfinite(plane)].max()) for plane in planes.values()) or 1.0
     n_columns = columns_for(len(planes), columns)
@@ -91,7 +92,8 @@ def show_kspace(
 def _pattern(mask: Mask, item: int) -> Bool[Tensor, "frame ky kx"]:
     sampled = mask.sampled.detach().cpu()
     batch = len(sampled)
-    require(batch == 1 or -batch <= item < batch, f"item: got {item}, want a batch item of the mask (0…{batch - 1})")
+    there = is_whole(item) and (batch == 1 or -batch <= item < batch)
+    require(there, f"item: got {say(item)}, want a batch item of the mask (0…{batch - 1})")
     return sampled[0 if batch == 1 else item, :, 0]
 
 

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from cmr_course.validate import require_positive, require_whole
+
 STYLE_FILE = Path(__file__).resolve().parent.parent / "course.mplstyle"
 WIDTH = 7.2
 """Width in inches of a full-width figure."""
@@ -86,6 +88,7 @@ def setup(seed: int = 0) -> torch.Generator:
 
     No global generator is seeded: everything random takes the generator that is returned.
     """
+    require_whole("seed", seed, 0, 2**63 - 1)
     # The first multi-threaded torch.sqrt of a process is sometimes wrong by 3e-4 (torch 2.13.0, CPU, two threads): a
     # single thread, and one small call first in case a reader raises the number later.
     torch.set_num_threads(1)
@@ -171,6 +174,7 @@ def grid(
     extra_height: inches for the text of each row; extra_width: inches for labels or a colour bar beside all of them.
     layout: compressed for panels of fixed shape, constrained for those that may stretch.
     """
+    require_positive("size", size)
     width = min(size, (WIDTH - extra_width) / columns)
     figure, axes = plt.subplots(
         rows,

@@ -116,7 +116,7 @@ class Chest:
         """The same chest, widened until the heart keeps its distance from the wall."""
         angle = torch.arange(96, dtype=torch.float32) * (math.tau / 96)
         outline = heart.outline(angle.cos(), angle.sin())
-        hull = heart.contours(outline, torch.zeros(1, 1, 1)).hull[0, 0] * outline.scale
+        hull = heart.contours(outline, torch.zeros(1, 1, 1, dtype=torch.float32)).hull[0, 0] * outline.scale
         y, x = heart.centre[0] + hull * angle.sin(), heart.centre[1] + hull * angle.cos()
         chest = self
         for _ in range(12):
@@ -130,7 +130,7 @@ class Chest:
 
     def _spine_depth(self, p: float) -> float:
         """Where the vertebra's centre lies along q: :data:`SPINE_DEPTH` under the skin of the back."""
-        q = torch.arange(0, self.half[1], 0.5)
+        q = torch.arange(0, self.half[1], 0.5, dtype=torch.float32)
         cos, sin = math.cos(self.tilt), math.sin(self.tilt)
         places = torch.stack([self.centre[0] + sin * p + cos * q, self.centre[1] + cos * p - sin * q])
         deep = q[self.body(places).depth > SPINE_DEPTH]
@@ -295,9 +295,9 @@ class Chest:
 
 def _lowest(heart: Heart) -> float:
     """How far the heart reaches below its centre, mm."""
-    angle = torch.linspace(0.35 * math.pi, 0.65 * math.pi, 16)
+    angle = torch.linspace(0.35 * math.pi, 0.65 * math.pi, 16, dtype=torch.float32)
     outline = heart.outline(angle.cos(), angle.sin())
-    hull = heart.contours(outline, torch.zeros(1, 1, 1)).hull[0, 0] * outline.scale
+    hull = heart.contours(outline, torch.zeros(1, 1, 1, dtype=torch.float32)).hull[0, 0] * outline.scale
     return float((hull * angle.sin()).max())
 
 

@@ -206,7 +206,7 @@ class Heart:
     def paint(self, canvas: Canvas, moved: Moved, texture: Texture, phase: Float[Tensor, "frame 1 1"]) -> None:
         """Paint both ventricles and their fat; `phase` of the beat in turns."""
         r, at, scale = moved.r, moved.at, moved.outline.scale
-        place = moved.place + torch.tensor(self.centre, device=r.device).reshape(2, 1, 1, 1)
+        place = moved.place + torch.tensor(self.centre, dtype=r.dtype, device=r.device).reshape(2, 1, 1, 1)
         blotch, fine = texture.at("blotch", place), texture.at("fine", place)
         muscle = canvas.levels["myocardium"] * (1 + 0.10 * blotch + 0.07 * fine)
         blood = self.blood(canvas.levels["blood"], place, texture, phase)

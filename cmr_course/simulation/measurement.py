@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,7 +16,7 @@ from cmr_course.simulation.motion import Beat
 from cmr_course.simulation.render import Slice, render
 from cmr_course.simulation.scan import Scan
 from cmr_course.simulation.subject import Subject
-from cmr_course.validate import require
+from cmr_course.validate import require, require_generator
 
 
 def simulate(
@@ -33,9 +33,10 @@ def simulate(
     (batch, frame) in mm², of the shapes themselves and not of pixels; `strain` ``circumferential`` (endocardial) and
     ``radial`` (wall thickening), (batch, frame), engineering strain from the first frame.
     """
-    subjects = [subject] if isinstance(subject, Subject) else list(subject)
+    subjects = list(subject) if isinstance(subject, Iterable) else [subject]
     good = bool(subjects) and all(isinstance(one, Subject) for one in subjects)
     require(good, f"subject: got {subject!r}, want a Subject or a sequence of at least one")
+    require_generator("generator", generator)
     require(isinstance(scan, Scan), f"scan: got {type(scan).__name__}, want a Scan")
     slices, volumes, strain = [], [], []
     for one in subjects:

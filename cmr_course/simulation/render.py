@@ -36,11 +36,12 @@ class Grid:
     def of(cls, scan: Scan, device: torch.device) -> Grid:
         """The fine grid of `scan`; every second point is the centre of a pixel."""
         lengths = [
-            (torch.arange(SUPERSAMPLING * n, device=device) - SUPERSAMPLING * n // 2) * (length / n / SUPERSAMPLING)
+            (torch.arange(SUPERSAMPLING * n, dtype=torch.float32, device=device) - SUPERSAMPLING * n // 2)
+            * (length / n / SUPERSAMPLING)
             for n, length in zip(scan.matrix, scan.field_of_view, strict=True)
         ]
         spacing = scan.pixel_size[0] / SUPERSAMPLING, scan.pixel_size[1] / SUPERSAMPLING
-        return cls(lengths[0].float(), lengths[1].float(), spacing)
+        return cls(lengths[0], lengths[1], spacing)
 
     def points(self) -> Float[Tensor, "2 rows columns"]:
         """All points, (y, x)."""
@@ -108,11 +109,11 @@ def beat(points: Float[Tensor, "2 rows columns"], grid: Grid, heart: Heart, ches
     contraction = moments.contraction.float()[:, None, None]
     shift = torch.einsum("t,kyx->ktyx", chest.breath(moments.phase).float(), around.breath)
     shift += torch.einsum("t,kyx->ktyx", chest.pulse * moments.pressure.float(), around.pulse)
-    travel = torch.tensor(heart.travel, device=points.device).reshape(2, 1, 1, 1)
+    travel = torch.tensor(heart.travel, dtype=points.dtype, device=points.device).reshape(2, 1, 1, 1)
     shift += travel * contraction * around.heart
     place = points[:, None] - shift
     rows, columns = box = grid.box(heart.centre, heart.reach() + DECAY)
-    centre = torch.tensor(heart.centre, device=points.device).reshape(2, 1, 1, 1)
+    centre = torch.tensor(heart.centre, dtype=points.dtype, device=points.device).reshape(2, 1, 1, 1)
     within = place[:, :, rows, columns] - centre
     found = heart.material(within, contraction, around.mobility[rows, columns])
     place[:, :, rows, columns] = found.place + centre

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from cmr_course.receiver import Receiver
 from cmr_course.sampling import Sampling
-from cmr_course.validate import require
+from cmr_course.validate import require, require_whole
 
 VIEWS = ("sax",)
 """Known views: the short axis at mid-ventricular level."""
@@ -41,8 +41,7 @@ class Scan:
         require(good, f"matrix: got {self.matrix}, want two whole numbers (ky, kx) of {SMALLEST_MATRIX} or more")
         good = _pair(self.field_of_view, (int, float)) and all(200 <= length <= 800 for length in self.field_of_view)
         require(good, f"field_of_view: got {self.field_of_view}, want two lengths (y, x) of 200 to 800 mm")
-        whole = isinstance(self.frames, int) and self.frames >= 1
-        require(whole, f"frames: got {self.frames}, want a whole number of one or more")
+        require_whole("frames", self.frames)
         good = isinstance(self.receiver, Receiver)
         require(good, f"receiver: got {type(self.receiver).__name__}, want a Receiver")
         good = self.sampling is None or isinstance(self.sampling, Sampling)

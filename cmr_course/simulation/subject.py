@@ -22,7 +22,7 @@ class Range:
 
     def draw(self, generator: torch.Generator) -> float:
         """One value between `low` and `high`."""
-        value = self.mean + self.deviation * float(torch.randn((), generator=generator))
+        value = self.mean + self.deviation * float(torch.randn((), dtype=torch.float32, generator=generator))
         return min(max(value, self.low), self.high)
 
 
@@ -106,4 +106,4 @@ class Draws:
 
     def between(self, low: float, high: float) -> float:
         """One number between `low` and `high`."""
-        return low + (high - low) * float(torch.rand((), generator=self.generator))
+        return low + (high - low) * float(torch.rand((), dtype=torch.float32, generator=self.generator))

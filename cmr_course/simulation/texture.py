@@ -29,9 +29,9 @@ class Texture:
     def of(cls, subject: Subject, device: torch.device) -> Texture:
         """The fields of `subject`: white noise, of which each field keeps a band of wavelengths."""
         shape = (len(WAVELENGTHS), EDGE, EDGE)
-        noise = torch.fft.rfft2(torch.randn(shape, generator=subject.stream("texture")).to(device))
-        ky = torch.fft.fftfreq(EDGE, PITCH, device=device)[:, None]
-        kx = torch.fft.rfftfreq(EDGE, PITCH, device=device)[None]
+        noise = torch.fft.rfft2(torch.randn(shape, dtype=torch.float32, generator=subject.stream("texture")).to(device))
+        ky = torch.fft.fftfreq(EDGE, PITCH, dtype=torch.float32, device=device)[:, None]
+        kx = torch.fft.rfftfreq(EDGE, PITCH, dtype=torch.float32, device=device)[None]
         radius = (ky.square() + kx.square()).sqrt()
         bands = [
             (-(radius * low).square()).exp() - (-(radius * high).square()).exp() for low, high in WAVELENGTHS.values()
