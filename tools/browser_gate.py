@@ -124,7 +124,11 @@ def visit(html: Path, work: Path, screens: Path, pages: Sequence[str], search: s
         }
         job_file.write_text(json.dumps(job), encoding="utf-8")
         command = [str(shutil.which("node")), "gate.mjs", str(job_file.resolve()), str(report_file.resolve())]
-        subprocess.run(command, cwd=work, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        home = {name: str(work / "home") for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+        environment = {**os.environ, **home}  # a browser writes its settings and crash reports there
+        subprocess.run(
+            command, cwd=work, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment
+        )
     return json.loads(report_file.read_text(encoding="utf-8"))
 
 
