@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from cmr_course.coils.combination import binade
 from cmr_course.validate import (
     is_number,
     require,
@@ -47,9 +46,8 @@ def conjugate_gradient(
     require_finite("right_side", right_side)
     require_whole("iterations", iterations)
     require_tolerance(tolerance)
-    unit = binade(right_side)  # energies are squares: without it they overflow, or vanish, where the data do not
     x = torch.zeros_like(right_side)
-    residual = right_side / unit
+    residual = right_side
     direction = residual
     energy = inner(residual, residual)
     target = tolerance**2 * energy
@@ -65,8 +63,8 @@ def conjugate_gradient(
         previous, energy = energy, inner(residual, residual)
         direction = residual + torch.where(active, energy / torch.where(active, previous, 1), 0) * direction
         if on_step is not None:
-            on_step(unit * x)
-    return unit * x
+            on_step(x)
+    return x
 
 
 def require_tolerance(tolerance: float) -> None:

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from cmr_course.coils.combination import binade
 from cmr_course.fourier import ifft2c
 from cmr_course.image import center_pad
 from cmr_course.validate import (
@@ -93,7 +92,7 @@ def calibration_region(
 def _maps(
     centre: Complex[Tensor, "coil lines points"], kernel: int, threshold: float, crop: float, shape: tuple[int, int]
 ) -> Complex[Tensor, "coil y x"]:
-    coils, centre = centre.shape[0], centre / binade(centre)
+    coils = centre.shape[0]
     operator = _pixel_operator(_subspace_projection(centre, kernel, threshold), coils, kernel, shape)
     values, vectors = torch.linalg.eigh(operator.movedim((0, 1), (-2, -1)))
     maps = vectors[..., -1].movedim(-1, 0)
@@ -143,7 +142,7 @@ def _pixel_operator(
 
 def _covered(maps: Complex[Tensor, "batch 1 coil y x"], centre: Complex[Tensor, "batch coil lines points"]) -> float:
     """Smallest share over the batch of the calibration image's energy that lies where `maps` are not zero."""
-    image = ifft2c(center_pad(centre / binade(centre), (maps.shape[-2], maps.shape[-1])))
+    image = ifft2c(center_pad(centre, (maps.shape[-2], maps.shape[-1])))
     energy = image.abs().square().sum(1)
     inside = energy * (maps[:, 0] != 0).any(1)
     return float((inside.sum((-2, -1)) / energy.sum((-2, -1))).min())

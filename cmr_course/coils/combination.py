@@ -41,22 +41,10 @@ def rss(coil_images: Complex[Tensor, "batch frame coil y x"]) -> Float[Tensor, "
     Its derivative where all coils are zero is taken as zero.
     """
     require_axes("coil_images", coil_images, "batch frame coil y x")
-    magnitude = coil_images.abs()
-    unit = binade(magnitude)
-    energy = (magnitude / unit).square().sum(-3)
+    energy = coil_images.abs().square().sum(-3)
     # The derivative of the square root at zero is infinite, and NaN once it is multiplied by zero.
     dark = energy == 0
-    return unit * energy.masked_fill(dark, 1).sqrt().masked_fill(dark, 0)
-
-
-def binade(values: Tensor) -> Float[Tensor, ""]:
-    """The power of two at or below the largest magnitude in `values`; one where that is zero, NaN or infinite.
-
-    Dividing by it loses no digit, and sums of squares of the quotients neither overflow nor vanish.
-    """
-    largest = values.detach().abs().amax()
-    unit = largest / (2 * torch.frexp(largest).mantissa)
-    return torch.where(torch.isfinite(unit) & (unit > 0), unit, 1)
+    return energy.masked_fill(dark, 1).sqrt().masked_fill(dark, 0)
 
 
 def normalise(

@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from cmr_course.coils.combination import binade
 from cmr_course.validate import is_whole, require, require_axes, require_complex, require_finite, say
 
 
@@ -91,7 +90,6 @@ def compress(
         _require_fit(kspace, noise_covariance)
         first = whitening(noise_covariance).to(kspace.dtype)
     white = apply_matrix(first, kspace).movedim(2, 0).flatten(1)
-    white = white / binade(white)
     vectors = torch.linalg.eigh((white @ white.mH).to(torch.complex128)).eigenvectors.flip(-1)[:, :n_coils]
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     matrix = (vectors * (largest.conj() / largest.abs())).mH.to(kspace.dtype) @ first
