@@ -212,3 +212,11 @@ LINES = torch.ones(1, 1, 1, 8, 1, dtype=torch.bool)
 def test_bad_input_says_what_and_where(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.bad_input
+def test_scale_is_never_zero_for_it_divides():
+    kspace = torch.zeros(2, 1, 2, 16, 16, dtype=torch.complex128)
+    kspace[0] = 1  # a single bright pixel in the first item, nothing at all in the second
+    scale = Acquisition.fully_sampled(kspace).scale
+    torch.testing.assert_close(scale, torch.tensor([16 * 2**0.5, 1.0], dtype=torch.float64))

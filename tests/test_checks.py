@@ -495,3 +495,14 @@ def test_the_right_point_spread_has_what_the_check_promises():
 )
 def test_wrong_point_spreads(function, says):
     refused(checks.check_point_spread, function, says=says)
+
+
+@pytest.mark.bad_input
+def test_an_operator_that_returns_zero_is_not_waved_through_as_adjoint():
+    refused(checks.check_adjoint, lambda x: 0 * x, lambda y: 0 * y, (4,), (4,), says="returns zero for a random input")
+
+
+@pytest.mark.bad_input
+def test_a_shape_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"shape: got \(0, 3\)"):
+        checks.check_unitary(lambda x: x, lambda x: x, (0, 3))

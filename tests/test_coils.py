@@ -301,3 +301,38 @@ def test_with_maps_fills_maps_and_scale():
 def test_bad_input_says_what_and_where(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.bad_input
+def test_an_acs_too_small_for_maps_is_refused_and_no_blank_map_returned():
+    kspace, _, _ = chest(48, 40)
+    assert (coils.espirit(kspace, (16, 40)) != 0).any()
+    with pytest.raises(ValueError, match=r"acs: got 6 lines x 6 points, from which maps cover \d+ % of the signal"):
+        coils.espirit(kspace, (6, 6))
+
+
+@pytest.mark.bad_input
+def test_maps_that_fit_no_coil_image_are_refused_instead_of_broadcast():
+    kspace, maps, _ = chest(24, 20, n_coils=3)
+    for bad in (kspace[:, :, :1], kspace[..., :1, :], kspace[..., :1]):
+        with pytest.raises(ValueError, match="sensitivities: got shape"):
+            coils.combine(bad, maps)
+    with pytest.raises(ValueError, match="coil_images: got 4 axes"):
+        coils.rss(kspace[0])
+
+
+@pytest.mark.bad_input
+def test_nothing_but_zeros_in_all_coils_has_the_gradient_zero():
+    images = torch.zeros(1, 1, 2, 2, 2, dtype=torch.complex128)
+    images[..., 0, 0] = 3 + 4j
+    images.requires_grad_()
+    coils.rss(images).sum().backward()
+    assert torch.isfinite(torch.view_as_real(images.grad)).all()
+    assert images.grad[..., 0, 0].abs().sum() > 0
+    assert (images.grad[..., 1, :] == 0).all()
+
+
+@pytest.mark.bad_input
+def test_a_lazily_conjugated_tensor_is_a_tensor():
+    noise = draw(3, 50)
+    torch.testing.assert_close(coils.noise_covariance(noise.conj()), coils.noise_covariance(noise).conj())

@@ -249,3 +249,29 @@ def test_nothing_is_left_behind_when_writing_fails(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_results(tmp_path / "nowhere" / "scores.jsonl", [row()])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.bad_input
+def test_text_with_other_line_ends_is_read_back(tmp_path):
+    rows = [row(perturbation="a\u2028b\x85c"), row(subject="1\n2")]
+    write_results(tmp_path / "scores.jsonl", rows)
+    assert read_results(tmp_path / "scores.jsonl") == rows
+    write_results(tmp_path / "none.jsonl", [])
+    assert read_results(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("nominal_R", math.nan), ("seconds", math.inf), ("frame", 1.5), ("seed", True), ("mask", None), ("value", "3")],
+)
+def test_a_column_of_the_wrong_kind_is_refused_before_it_is_written(column, value):
+    with pytest.raises(ValueError, match=f"^{column}: got .*, want "):
+        row(**{column: value})
+
+
+@pytest.mark.bad_input
+def test_a_file_that_cannot_be_written_is_named_and_not_its_temporary(tmp_path):
+    with pytest.raises(FileNotFoundError) as refused:
+        write_results(tmp_path / "nowhere" / "scores.jsonl", [row()])
+    assert refused.value.filename == str(tmp_path / "nowhere" / "scores.jsonl")

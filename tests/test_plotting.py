@@ -474,3 +474,18 @@ def test_a_beating_heart_can_be_cut_out():
     assert cut_out.series["a"].shape[1:] == (16, 24)
     with pytest.raises(ValueError, match="box: got"):
         plotting.beating({"a": series}, box=(4, 40, 6, 30))
+
+
+@pytest.mark.bad_input
+def test_an_animation_that_cannot_be_saved_leaves_nothing_behind(tmp_path):
+    folder = tmp_path / "heart.png"
+    folder.mkdir()
+    with pytest.raises(OSError, match=r"heart\.png"):
+        plotting.beating(heart(size=16), vmax=1.0).save(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.bad_input
+def test_truth_values_are_shown_as_zeros_and_ones():
+    inside = torch.eye(6, dtype=torch.bool)
+    np.testing.assert_array_equal(images_of(plotting.show_images({"a": inside}))[0], inside.float())

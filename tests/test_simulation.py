@@ -368,3 +368,16 @@ def test_bad_input_is_named(build, says):
     with pytest.raises(ValueError, match=says) as error:
         build()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.bad_input
+def test_the_default_dtype_of_the_process_changes_no_heart():
+    subject, scan = Subject(4), replace(COARSE, matrix=(32, 30), frames=2)
+    usual, truth = run(subject, scan)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other, other_truth = run(subject, scan)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(usual.kspace, other.kspace)
+    assert torch.equal(truth.displacement, other_truth.displacement)
