@@ -7,12 +7,13 @@ interrupted. No partial file is left behind in any case.
 from __future__ import annotations
 
 import argparse
+import io
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cmr_course import __version__
 from cmr_course.command_line import evaluate, reconstruct, simulate
@@ -25,7 +26,10 @@ INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage in front of it."""
+    """Says what is wrong in one line, without the usage in front of it; options are written out."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
         """Print `message` and exit with 2."""
@@ -47,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command of `argv` (the process's own where None); returns the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows ASCII only still shows the rest
     try:
         args = parser().parse_args(argv)
     except SystemExit as stop:
@@ -54,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _polite_kill():
             args.run(args)
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:  # the last is torch's, out of memory
         print(f"cmr-course: error: {_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:

@@ -12,17 +12,29 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
+from cmr_course.validate import require, say
+
 
 def fftc(x: Complex[Tensor, "*shape"], dim: Sequence[int]) -> Complex[Tensor, "*shape"]:
     """Centred orthonormal FFT of `x` over the axes `dim`; shape and dtype are kept."""
-    axes = tuple(dim)
+    axes = _axes("x", x, dim)
     return torch.fft.fftshift(torch.fft.fftn(torch.fft.ifftshift(x, dim=axes), dim=axes, norm="ortho"), dim=axes)
 
 
 def ifftc(k: Complex[Tensor, "*shape"], dim: Sequence[int]) -> Complex[Tensor, "*shape"]:
     """Inverse, and adjoint, of :func:`fftc`."""
-    axes = tuple(dim)
+    axes = _axes("k", k, dim)
     return torch.fft.fftshift(torch.fft.ifftn(torch.fft.ifftshift(k, dim=axes), dim=axes, norm="ortho"), dim=axes)
+
+
+def _axes(name: str, values: Tensor, dim: Sequence[int]) -> tuple[int, ...]:
+    """`dim` as a tuple, after a look at what is to be transformed."""
+    good = isinstance(values, Tensor) and values.numel() > 0
+    require(good, f"{name}: got {say(values)}, want a tensor that is not empty")
+    axes = tuple(axis % values.ndim if -values.ndim <= axis < values.ndim else -1 for axis in dim)
+    fits = len(axes) > 0 and -1 not in axes and len(set(axes)) == len(axes)
+    require(fits, f"dim: got {tuple(dim)}, want distinct axes of the {values.ndim} of {name}")
+    return axes
 
 
 def fft2c(image: Complex[Tensor, "*shape y x"]) -> Complex[Tensor, "*shape y x"]:

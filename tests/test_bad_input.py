@@ -14,6 +14,7 @@ from cmr_course import coils, metrics, plotting, sampling
 from cmr_course.acquisition import Acquisition, Truth
 from cmr_course.classical import CGSense, ZeroFilled, conjugate_gradient, method
 from cmr_course.encoding import Encoding
+from cmr_course.fourier import fft2c, fftc, ifftc
 from cmr_course.image import center_crop, quantile, ssim_map, uniform_window
 from cmr_course.metrics import Result
 from cmr_course.receiver import Receiver, noise_model, smooth_phase
@@ -115,6 +116,14 @@ METHODS = [
     (lambda: Result(method=3, metric="psnr", value=1.0), "method: got 3, want text"),
 ]
 
+FOURIER = [
+    (lambda: fft2c(np.ones((4, 4))), "x: got ndarray"),
+    (lambda: fft2c(complex_ones(0, 4)), "x: got Tensor"),
+    (lambda: fftc(complex_ones(4, 4), (5,)), "dim: got (5,)"),
+    (lambda: ifftc(complex_ones(4, 4), (0, -2)), "dim: got (0, -2)"),
+    (lambda: conjugate_gradient(lambda x: x, 1e-30 * complex_ones(1, 1, 4, 4), iterations=2, tolerance=0), "squares"),
+]
+
 HEARTS = [
     (lambda: Subject(-1), "seed: got -1"),
     (lambda: Subject(1, area_change=1.2), "area_change: got 1.2"),
@@ -123,11 +132,12 @@ HEARTS = [
     (lambda: simulate(Subject(1), Scan(), generator=None), "generator: got None"),
     (lambda: plotting.show_images({}), "images: got"),
     (lambda: plotting.show_coils(complex_ones(3, 4, 4), coils=(0, 7)), "coils: got [0, 7], want some of 0 to 2"),
+    (lambda: plotting.show_coils(complex_ones(3, 4, 4), coils=1.5), "coils: got 1.5"),
     (lambda: plotting.show_frames(torch.ones(3, 4, 4), frames=(0, 5)), "frames: got [0, 5]"),
 ]
 
 
-@pytest.mark.parametrize(("call", "says"), [*RECORDS, *MASKS, *COILS, *METHODS, *HEARTS])
+@pytest.mark.parametrize(("call", "says"), [*RECORDS, *MASKS, *COILS, *METHODS, *FOURIER, *HEARTS])
 def test_bad_input_is_named_in_one_line(call: Callable[[], Any], says: str):
     with pytest.raises(ValueError, match="want") as refused:
         call()

@@ -123,6 +123,27 @@ def test_undersampled_files_bring_their_own_mask_and_are_scored_by_their_full_sa
     assert "root sum of squares, fully sampled" in capsys.readouterr().out
 
 
+@pytest.mark.bad_input
+def test_a_second_mask_on_undersampled_files_and_an_empty_one(tmp_path, tree, capsys):
+    kspace = open_tree(tree).cases[0].acquisition().kspace
+    under = Case(tmp_path / "real", 2023, "Cine", "TrainingSet", "P001", "cine_sax", "Uniform", 4)
+    write_case(under, iter(kspace), 2, mask=sampling.uniform(64, 4, acs=24))
+    call = ("reconstruct", tmp_path / "real", "--out", tmp_path / "out")
+    refused(capsys, tmp_path, ["--mask: got uniform", "undersampled already"], *call, *RECONSTRUCT)
+    matlab.save(under.found_mask_path(), {"mask04": np.zeros((64, 64))})
+    refused(capsys, tmp_path, ["cine_sax_mask.mat", "zeros only"], *call)
+
+
+@pytest.mark.bad_input
+def test_reconstructions_of_another_tree_are_not_scored(tmp_path, tree, source, capsys):
+    out = tmp_path / "out"
+    assert course("reconstruct", tree, *RECONSTRUCT, "--method", "zero-filled", "--out", out) == 0
+    assert course("simulate", source, "--out", tmp_path / "other", *SIMULATE[:-1], "8") == 0
+    words = ["cine_sax.mat", "reconstruction of another file"]
+    refused(capsys, tmp_path, words, "evaluate", tmp_path / "other", "--reconstruction", out)
+    assert course("evaluate", tree, "--reconstruction", out) == 0
+
+
 def test_random_masks_follow_from_the_seed(tmp_path, tree):
     settings = ("--mask", "kt-gaussian", "--acceleration", "3", "--acs", "16", "--method", "zero-filled")
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -298,7 +319,21 @@ BAD_SERIES = {
     "nan": (lambda path: write_series(path, images=np.full((1, 3, 9, 9), np.nan)), ["heart.npz", "NaN"]),
     "short": (lambda path: write_series(path, frames=2), ["heart.npz", "frames: got 3, want 1 to 2"]),
     "absent": (lambda path: None, ["heart.npz", "no such file"]),
+    "text": (lambda path: path.write_text("not a heart"), ["heart.npz", "cannot be read as npz"]),
+    "meta": (lambda path: write_series(path, meta=np.array("{")), ["heart.npz", "meta: got no JSON"]),
+    "times": (
+        lambda path: write_series(path, meta=np.array('{"trigger_times_ms": [0, NaN, 2, 3]}')),
+        ["heart.npz", "times: got", "finite"],
+    ),
 }
+
+
+@pytest.mark.bad_input
+def test_an_npy_file_called_npz(tmp_path, capsys):
+    np.save(tmp_path / "heart.npy", np.ones((1, 3, 9, 9)))
+    (tmp_path / "heart.npy").rename(tmp_path / "heart.npz")
+    words = ["heart.npz", "want an npz archive"]
+    refused(capsys, tmp_path, words, "simulate", tmp_path / "heart.npz", "--out", tmp_path / "tree", *SIMULATE)
 
 
 @pytest.mark.bad_input

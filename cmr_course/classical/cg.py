@@ -50,6 +50,9 @@ def conjugate_gradient(
     residual = right_side
     direction = residual
     energy = inner(residual, residual)
+    empty = (residual == 0).all(-1, keepdim=True).all(-2, keepdim=True)
+    held = torch.isfinite(energy) & ((energy > 0) | empty)
+    require(bool(held.all()), f"right_side: got values whose squares {energy.dtype} cannot hold, want them rescaled")
     target = tolerance**2 * energy
     for _ in range(iterations):
         active = energy > target

@@ -70,14 +70,15 @@ def _score(tree: Tree, case: Case, path: Path) -> list[Result]:
         reference, named = _reference(tree, case, number)
         try:
             scores = evaluate(image.abs(), reference)
+            rows += results_of(scores, {**shared, "slice": number, "reference": named}, frames=True)
         except ValueError as error:
             raise ValueError(f"{path}: slice {number}: {error}") from error
-        rows += results_of(scores, {**shared, "slice": number, "reference": named}, frames=True)
     return rows
 
 
 def _columns(case: Case, path: Path) -> tuple[dict[str, Any], list[int]]:
     """The columns that all rows of a file share, and the slices of the tree that it holds."""
+    from cmr_course.data.files import fingerprint
     from cmr_course.data.matlab import described
     from cmr_course.data.truth import image_variable
 
@@ -85,9 +86,11 @@ def _columns(case: Case, path: Path) -> tuple[dict[str, Any], list[int]]:
     try:
         slices = [int(word) for word in noted["slices"].split()]
         columns = {name: noted[name] for name in ("method", "mask", "realised_R", "maps", "seed")}
-        nominal = noted["nominal_R"]
-    except (KeyError, ValueError, AttributeError) as error:
+        nominal, kspace = float(noted["nominal_R"]), noted["kspace"]
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: does not say what it is, want a file that cmr-course reconstruct wrote") from error
+    if kspace != fingerprint(case.path):
+        raise ValueError(f"{path}: is the reconstruction of another file than {case.path}, want that of this tree")
     stored = image_variable(path).shape[1]
     if len(slices) != stored:
         raise ValueError(f"{path}: got {stored} slices, want the {len(slices)} it names")

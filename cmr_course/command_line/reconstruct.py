@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
     from cmr_course import classical
     from cmr_course.command_line.output import filling
     from cmr_course.data import open_tree
+    from cmr_course.data.files import fingerprint
 
     distinct("--slices", args.slices)
     method = classical.method(args.method)
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> None:
     cases = tree.matching(args.only)
     if not cases:
         raise ValueError(f"{tree.root}: got no file that fits --only {args.only!r}, want at least one")
+    if sampling is not None and not any(case.fully_sampled for case in cases):
+        raise ValueError(f"--mask: got {args.mask}, but every file is undersampled already, want no --mask for them")
     out = args.out or tree.root / "reconstruction" / _name(args.method, sampling)
     jobs = [_job(case, sampling, out, args) for case in cases]
     settings = {
@@ -88,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
         "acceleration": args.acceleration,
         "acs": args.acs,
         "slices": args.slices,
-        "cases": {case.relative.as_posix(): case.path.stat().st_size for case in cases},
+        "cases": {case.relative.as_posix(): fingerprint(case.path) for case in cases},
     }
     warm_up()
     with filling(out, "reconstruct", args.seed, settings) as output:
@@ -149,6 +152,7 @@ def _job(case: Case, sampling: Sampling | None, out: Path, args: argparse.Namesp
 def _reconstruct(job: Job, method: Reconstructor, args: argparse.Namespace) -> None:
     """Write the images of one case, a slice in memory at a time."""
     from cmr_course.data import writing_images
+    from cmr_course.data.files import fingerprint
 
     maps = ""
     with writing_images(job.path, len(job.slices), magnitude=True) as images:
@@ -162,6 +166,7 @@ def _reconstruct(job: Job, method: Reconstructor, args: argparse.Namespace) -> N
         images.describe(
             {
                 "case": job.case.relative.as_posix(),
+                "kspace": fingerprint(job.case.path),
                 "method": args.method,
                 "mask": job.kind,
                 "nominal_R": -1.0 if job.nominal is None else float(job.nominal),

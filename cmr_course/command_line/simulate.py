@@ -99,7 +99,10 @@ def _simulate(series: CineSeries, case: Case, receiver: Receiver, args: argparse
             for position, number in enumerate(progress(numbers, case.subject)):
                 generator = stream(args.seed, case.subject, case.stem, number)
                 one = series.select(slices=[position])
-                acquisition, truth = acquire(one, receiver, generator=generator, subject=case.subject)
+                try:
+                    acquisition, truth = acquire(one, receiver, generator=generator, subject=case.subject)
+                except ValueError as error:
+                    raise ValueError(f"{series.source}: slice {number}: {error}") from error
                 images.add(truth.image[0])
                 yield acquisition.kspace[0]
 

@@ -7,6 +7,7 @@ at a time, so that memory follows what is asked for and not the size of the file
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -104,6 +105,7 @@ class Case(Place):
         values = variable.read()
         require(values.dtype.kind != "c", f"{variable}: got complex values, want zeros and ones")
         require(bool(np.isin(values, (0, 1)).all()), f"{variable}: got values other than 0 and 1, want a mask")
+        require(bool(values.any()), f"{variable}: got zeros only, want a mask that samples something")
         sampled = torch.from_numpy(values.astype(bool)).reshape(1, -1, 1, shape.ky, shape.kx)
         if frames is not None and sampled.shape[1] > 1:
             sampled = sampled[:, list(frames)]
@@ -296,8 +298,9 @@ def read_info(path: Path) -> dict[str, str]:
 
 
 def _numbers(info: Mapping[str, str], name: str) -> tuple[float, ...]:
-    """The numbers of one entry, separated by spaces; none where there is no such entry or it holds words."""
+    """The numbers of one entry, separated by spaces; none where there is no such entry or it holds words or NaN."""
     try:
-        return tuple(float(word) for word in info.get(name, "").split())
+        numbers = tuple(float(word) for word in info.get(name, "").split())
     except ValueError:
         return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()

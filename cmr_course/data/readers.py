@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -50,10 +50,10 @@ def _read_npz(path: Path) -> CineSeries:
     """Keys: images (slice, frame, y, x); meta, a JSON string, optional."""
     try:
         # np.load given a name leaves the file open when the archive is damaged.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with path.open("rb") as file, _archive(file) as archive:
             require("images" in archive, f"got no array 'images', the file holds {', '.join(archive) or 'nothing'}")
             images = archive["images"]
-            meta = json.loads(str(archive["meta"])) if "meta" in archive else {}
+            meta = _meta(str(archive["meta"])) if "meta" in archive else {}
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
         raise ValueError(f"cannot be read as npz, truncated or damaged ({error})") from error
     require(isinstance(meta, dict), f"meta: got {type(meta).__name__}, want a JSON object")
@@ -66,6 +66,23 @@ def _read_npz(path: Path) -> CineSeries:
         source=" ".join(str(meta[key]) for key in ("dataset", "original_id") if key in meta) or path.name,
         licence=str(meta.get("licence", "")),
     )
+
+
+def _archive(file: BinaryIO) -> Any:
+    """The arrays of an npz file; ValueError for anything else that numpy reads, or does not."""
+    try:
+        archive = np.load(file, allow_pickle=False)
+    except ValueError as error:  # numpy's own words would advise to load it unsafely
+        raise ValueError("cannot be read as npz, it is no archive of arrays") from error
+    require(hasattr(archive, "files"), f"got {type(archive).__name__}, want an npz archive of arrays")
+    return archive
+
+
+def _meta(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"meta: got no JSON ({error}), want a JSON object") from error
 
 
 def _numbers(meta: dict[str, Any], name: str) -> tuple[float, ...]:
@@ -167,7 +184,8 @@ def _pixels(path: Path, image: Any) -> Array:
 
 def _tensor(values: Array) -> torch.Tensor:
     require(values.dtype.kind in "fiub", f"images: got values of type {values.dtype}, want real numbers")
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as that
+        return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def _optional(module: str, what: str) -> Any:

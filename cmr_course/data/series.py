@@ -47,6 +47,8 @@ class CineSeries:
         require(bool((self.images > 0).any()), "images: got zeros everywhere, want a heart")
         frames = self.images.shape[1]
         require(len(self.times) in (0, frames), f"times: got {len(self.times)}, want none or {frames}, one a frame")
+        finite = all(math.isfinite(time) for time in self.times)
+        require(finite, f"times: got {self.times}, want finite numbers of ms")
         if self.pixel_size is not None:
             sound = len(self.pixel_size) == 2 and all(0 < size < math.inf for size in self.pixel_size)
             require(sound, f"pixel_size: got {self.pixel_size}, want (y, x) in mm above zero")

@@ -211,6 +211,7 @@ def show_coils(
     if isinstance(coils, int):
         require(coils > 0, f"coils: got {coils}, want a number above zero")
         coils = range(min(coils, len(shown)))
+    require(isinstance(coils, Sequence), f"coils: got {say(coils)}, want a whole number, or indices")
     known = len(coils) > 0 and all(0 <= c < len(shown) for c in coils)
     require(known, f"coils: got {list(coils)}, want some of 0 to {len(shown) - 1}")
     figure, axes, _ = grid(2, len(coils), size=2.0, aspect=shown.shape[1] / shown.shape[2], extra_width=0.9)
