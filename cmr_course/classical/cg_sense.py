@@ -28,7 +28,7 @@ class CGSense:
     noise is not whitened first (whiten k-space with `coils.whiten` for that).
     """
 
-    regularisation: float = 0.005
+    regularisation: float = 0.01
     iterations: int = 30
     tolerance: float = 1e-4
     keep_steps: bool = False
