@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cmr_course import __version__
 from cmr_course.command_line import evaluate, reconstruct, simulate
+from cmr_course.command_line.signals import interruptible
 
 COMMANDS = {"simulate": simulate, "reconstruct": reconstruct, "evaluate": evaluate}
 """Each a module with HELP, DESCRIPTION, arguments(parser) and run(args)."""
@@ -58,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        with _polite_kill():
+        with interruptible():
             args.run(args)
     except (ValueError, OSError, MemoryError, RuntimeError) as error:  # the last is torch's, out of memory
         print(f"cmr-course: error: {_one_line(error)}", file=sys.stderr)
@@ -67,19 +65,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("cmr-course: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-@contextmanager
-def _polite_kill() -> Iterator[None]:
-    """In the block, SIGTERM cleans up as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _one_line(error: Exception) -> str:

@@ -24,6 +24,8 @@ from cmr_course.validate import (
     say,
 )
 
+FEW = 2**18
+"""Samples of k-space that are looked at together, where one frame has no more: what is computed stays in the cache."""
 SCALE_QUANTILE = 0.99
 """`Acquisition.scale` is this quantile of the magnitude of the zero-filled image."""
 
@@ -116,7 +118,8 @@ class Acquisition(_Record):
         require_acs(self.acs, self.mask)
         require(self.acs[1] <= kx, f"acs: got {self.acs}, want at most {(ky, kx)}, the matrix")
         # A record on the meta device has shapes and no values.
-        outside = 0 if self.kspace.is_meta else int(((self.kspace != 0) & ~self.mask).sum())
+        known = self.kspace.is_meta or bool(self.mask.all())
+        outside = 0 if known else int(((self.kspace != 0) & ~self.mask).sum())
         require(outside == 0, f"kspace: got {outside} samples outside the mask, want zeros there")
         self._check_parts()
 
@@ -208,8 +211,16 @@ class Acquisition(_Record):
         The image is the sensitivity-weighted one, or the root sum of squares where there are no maps. Where the
         percentile is zero it is the maximum, and one where there is no signal at all: `scale` divides.
         """
-        images = self.coil_images()
-        magnitude = rss(images) if self.sensitivities is None else combine(images, self.sensitivities).abs()
+        maps = self.sensitivities
+        magnitude = torch.empty_like(self.kspace[:, :, 0].real)
+        step = max(FEW * self.n_frames // self.kspace.numel(), 1)
+        for first in range(0, self.n_frames, step):
+            part = slice(first, first + step)
+            images = ifft2c(self.kspace[:, part])
+            if maps is None:
+                magnitude[:, part] = rss(images)
+            else:
+                magnitude[:, part] = combine(images, maps if maps.shape[1] == 1 else maps[:, part]).abs()
         require_finite("magnitude of the zero-filled image", magnitude)
         scale = torch.stack([quantile(item, SCALE_QUANTILE) for item in magnitude])
         peak = magnitude.amax((1, 2, 3))
@@ -262,7 +273,7 @@ class Truth(_Record):
     """What is true of simulated data. `image` is the noise-free Σ_c S_c*·(coil image c): scores are taken against it.
 
     labels: tissue number of each pixel, named by `label_names`.
-    displacement: of each pixel's tissue from the first frame, (y, x) in mm.
+    displacement: of each pixel's tissue from the first frame, (y, x, through the slice) in mm.
     volumes: by chamber, ml (mm² for a single slice), one value a frame; strain likewise by name.
     T1, T2 in ms; velocity in cm/s.
     """
@@ -271,7 +282,7 @@ class Truth(_Record):
     labels: Integer[Tensor, "batch frame y x"] | None = None
     label_names: Mapping[str, int] = field(default_factory=dict)
     sensitivities: Complex[Tensor, "batch map_frame coil y x"] | None = None
-    displacement: Float[Tensor, "batch frame 2 y x"] | None = None
+    displacement: Float[Tensor, "batch frame 3 y x"] | None = None
     volumes: Mapping[str, Tensor] = field(default_factory=dict)
     strain: Mapping[str, Tensor] = field(default_factory=dict)
     T1: Float[Tensor, "batch frame y x"] | None = None

@@ -15,11 +15,12 @@ def quantile(values: Float[Tensor, "*shape"], q: float) -> Float[Tensor, ""]:
     real = isinstance(values, Tensor) and not values.is_complex() and values.numel() > 0
     require(real, f"values: got {say(values)}, want a real tensor that is not empty")
     require(is_number(q) and 0 <= q <= 1, f"q: got {say(q)}, want a number from 0 to 1")
-    ordered = values.flatten().sort().values
-    position = q * (ordered.numel() - 1)
+    flat = values.flatten()
+    position = q * (flat.numel() - 1)
     below = int(position)
-    above = min(below + 1, ordered.numel() - 1)
-    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+    low = flat.kthvalue(below + 1).values  # two selections are faster than sorting
+    high = flat.kthvalue(min(below + 2, flat.numel())).values
+    return low + (position - below) * (high - low)
 
 
 def uniform_window(size: int = 7) -> Float[Tensor, " size"]:

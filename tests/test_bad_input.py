@@ -126,7 +126,7 @@ FOURIER = [
 
 HEARTS = [
     (lambda: Subject(-1), "seed: got -1"),
-    (lambda: Subject(1, area_change=1.2), "area_change: got 1.2"),
+    (lambda: Subject(1, ejection_fraction=1.2), "ejection_fraction: got 1.2"),
     (lambda: Scan(view="oblique"), "view: got 'oblique', want one of sax"),
     (lambda: Scan(matrix=(8, 8)), "matrix: got (8, 8)"),
     (lambda: simulate(Subject(1), Scan(), generator=None), "generator: got None"),

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from cmr_course import coils
 from cmr_course.acquisition import Acquisition
 from cmr_course.fourier import fft2c
+from cmr_course.plane import Plane, cross, unit
+from cmr_course.receiver import VENDORS
 
 sizes = st.tuples(*[st.integers(1, 7)] * 5)
 
@@ -181,6 +183,80 @@ def test_loops_lie_outside_the_chest_and_look_in(n_coils):
     assert spacing.min() > 10
 
 
+@given(n_coils=st.integers(1, 32))
+def test_loops_around_a_body_lie_in_their_rows_outside_it(n_coils):
+    layout = coils.ChestArray().in_body(55.0, 0.0, -55.0)
+    assert layout.body_mm == (250.0, 360.0)
+    centres, _ = layout.loops(n_coils)
+    assert set(centres[:, 2].tolist()) <= {55.0, 0.0, -55.0}
+    if n_coils >= 6:
+        assert len(set(centres[:, 2].tolist())) == 3
+        assert centres[:, 1].min() < -125
+        assert centres[:, 1].max() > 125
+    spacing = torch.cdist(centres, centres) + 1e9 * torch.eye(n_coils)
+    assert spacing.min() > 20
+
+
+OBLIQUE = Plane((-35.0, -20.0, 10.0), unit((1.0, 0.6, -0.5)), unit(cross((0.2, 0.5, 1.0), (1.0, 0.6, -0.5))))
+
+
+def test_maps_of_a_plane_are_the_sensitivities_at_its_place():
+    layout = coils.ChestArray().in_body(50.0, -50.0)
+    shape, size = (30, 21), (330.0, 252.0)
+    maps = coils.biot_savart(5, shape, size, layout=layout, plane=OBLIQUE, dtype=torch.complex128)[0, 0]
+    centre, right, down = (torch.tensor(v, dtype=torch.float64) for v in (OBLIQUE.centre, OBLIQUE.right, OBLIQUE.down))
+    place = centre + (7 - 15) * 11.0 * down + (16 - 10) * 12.0 * right
+    for coil, (middle, normal) in enumerate(zip(*layout.loops(5), strict=True)):
+        field = coils.loop_field(middle, normal, 50.0, place[None], conductor_mm=20.0)[0]
+        torch.testing.assert_close(maps[coil, 7, 16], torch.complex(field[0], -field[1]) / 2)
+
+    axial = Plane((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+    given, usual = (coils.biot_savart(3, shape, size, plane=plane) for plane in (axial, None))
+    assert torch.equal(given, usual)
+
+
+def test_several_planes_come_along_the_batch_axis():
+    planes = [OBLIQUE, OBLIQUE.moved(30.0)]
+    both = coils.biot_savart(4, (20, 24), (300.0, 320.0), plane=planes, spacing_mm=9.0)
+    assert both.shape == (2, 1, 4, 20, 24)
+    for plane, maps in zip(planes, both, strict=True):
+        alone = coils.biot_savart(4, (20, 24), (300.0, 320.0), plane=plane, spacing_mm=9.0)[0]
+        assert (maps - alone).norm() < 1e-4 * alone.norm()
+    assert (both[0] - both[1]).norm() > 0.05 * both[0].norm()
+
+
+@pytest.mark.parametrize("vendor", sorted(VENDORS))
+@pytest.mark.parametrize(
+    ("plane", "shape"),
+    [
+        (Plane((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), (100, 128)),
+        (OBLIQUE, (101, 64)),
+        (Plane((-40.0, -20.0, 10.0), unit((1.0, 1.0, 0.0)), (0.0, 0.0, 1.0)), (60, 224)),
+    ],
+)
+def test_interpolated_maps_equal_the_exact_ones_in_the_body(vendor, plane, shape):
+    layout, n_coils = VENDORS[vendor].body_array, VENDORS[vendor].n_coils
+    settings = {"layout": layout, "plane": plane}
+    exact = coils.biot_savart(n_coils, shape, (300.0, 384.0), dtype=torch.complex128, **settings)[0, 0]
+    quick = coils.biot_savart(n_coils, shape, (300.0, 384.0), spacing_mm=9.0, **settings)[0, 0]
+    x, y, z = plane.points(shape, (300.0, 384.0))
+    body = ((x / 180) ** 2 + (y / 125) ** 2 < 1) & (z.abs() < 150)
+    assert body.float().mean() > 0.3
+    error = (quick - exact).abs().square().sum(0).sqrt() / exact.abs().square().sum(0).sqrt()
+    assert error[body].max() < 1e-3
+    heart = ((x + 40) ** 2 + (y + 20) ** 2 + z**2).sqrt() < 60
+    assert error[heart].max() < 2e-4
+
+
+def test_body_points_fill_the_body():
+    layout = coils.ChestArray().in_body(0.0)
+    points = coils.body_points(layout, spacing_mm=10.0, length_mm=200.0)
+    assert bool(((points[:, 0] / 180) ** 2 + (points[:, 1] / 125) ** 2 < 1).all())
+    volume = math.pi * 180 * 125 * 200
+    assert len(points) * 10.0**3 == pytest.approx(volume, rel=0.1)
+    torch.testing.assert_close(points.mean(0), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("n_coils", [4, 10, 24])
 def test_maps_are_smooth_inside_the_body(n_coils):
     size, field_of_view = 120, 360.0
@@ -287,7 +363,13 @@ def test_with_maps_fills_maps_and_scale():
         (lambda: coils.compress(draw(1, 1, 4, 8, 8), 5), "n_coils: got 5, want 1 to 4"),
         (lambda: coils.biot_savart(0, (8, 8), (300.0, 300.0)), "n_coils: got 0"),
         (lambda: coils.biot_savart(4, (8, 8), (300.0, -1.0)), "field_of_view_mm: got -1.0"),
+        (lambda: coils.biot_savart(4, (8, 8), (300.0, 300.0), spacing_mm=0.0), "spacing_mm: got 0.0"),
+        (lambda: coils.biot_savart(4, (8, 8), (300.0, 300.0), plane=[]), "plane: got .*, want a Plane"),
+        (lambda: coils.biot_savart(4, (8, 8), (300.0, 300.0), plane="sax"), "plane: got 'sax', want a Plane"),
         (lambda: coils.ChestArray(radius_mm=0.0), "radius_mm: got 0.0"),
+        (lambda: coils.ChestArray(rows_mm=()), r"rows_mm: got \(\)"),
+        (lambda: coils.ChestArray(rows_mm=(math.inf,)), r"rows_mm: got \(inf,\)"),
+        (lambda: coils.body_points(coils.ChestArray(), length_mm=-1.0), "length_mm: got -1.0"),
         (lambda: coils.normalise(draw(1, 1, 4, 8, 8).real), "maps: got real values"),
         (lambda: coils.espirit(draw(1, 4, 8, 8), (8, 8)), "kspace: got 4 axes"),
         (lambda: coils.espirit(draw(1, 1, 4, 24, 24), (0, 24)), r"acs: got \(0, 24\), want a fully sampled centre"),

@@ -19,6 +19,7 @@ import torch
 import cmr_course.data.series
 from cmr_course import __main__ as command_line
 from cmr_course import sampling
+from cmr_course.command_line.signals import interruptible
 from cmr_course.data import Case, matlab, open_tree, read_images, truth_path, validate, write_case
 from cmr_course.metrics import COLUMNS
 
@@ -416,6 +417,21 @@ def test_a_signal_cleans_up(tmp_path, number):
     assert process.returncode == 130, said
     assert said == "cmr-course: interrupted\n"
     assert not tree.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal, which Windows has not")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_lands_in_a_destructor_is_not_lost(number):
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+            self.alive = False
+
+    hook = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        Dying()
+        time.sleep(10)
+    assert sys.unraisablehook is hook
 
 
 def test_help_is_fast_because_it_loads_neither_torch_nor_h5py():

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cmr_course.simulation.heart import Heart
 from cmr_course.simulation.motion import Beat
+from cmr_course.simulation.pose import Pose
 from cmr_course.simulation.render import band_limited
 from cmr_course.simulation.subject import NORMAL, Subject
-from cmr_course.simulation.texture import Texture
+from cmr_course.simulation.texture import WAVELENGTHS, Texture
 from cmr_course.simulation.tissue import TISSUES, BalancedSSFP
 
 
@@ -88,33 +89,39 @@ def test_drawn_physiology_lies_in_the_published_ranges():
         assert float(values.std()) > 0.5 * normal.deviation
 
 
-@pytest.mark.parametrize("radius", [10.0, 25.0, 42.0])
-@pytest.mark.parametrize("wall", [3.0, 30.0])
-def test_extreme_hearts_keep_their_areas(radius, wall):
-    subject = Subject(11, cavity_radius=radius, wall_thickness=wall, area_change=0.75)
-    heart = Heart.of(subject, subject.physiology())
+@pytest.mark.parametrize("volume", [40.0, 145.0, 450.0])
+@pytest.mark.parametrize("wall", [4.0, 25.0])
+@pytest.mark.parametrize("ejection", [0.05, 0.85])
+def test_extreme_hearts_meet_what_is_asked(volume, wall, ejection):
+    asked = {"end_diastolic_volume": volume, "wall_thickness": wall, "ejection_fraction": ejection}
+    subject = Subject(11, **asked)
+    heart = Heart.of(subject, Pose.of(subject))
     contraction = torch.linspace(0, 1, 5, dtype=torch.float64)
-    areas = heart.areas(contraction)
-    assert all(bool((area > 0).all()) for area in areas.values())
-    torch.testing.assert_close(areas["lv_area_mm2"], math.pi * radius**2 * (1 - 0.75 * contraction))
-    # Areas are those of the outline drawn: the integral of s² r² over the angle.
-    angle = torch.linspace(0, math.tau, 3601, dtype=torch.float64)[:-1]
-    outline = heart.outline(angle.cos(), angle.sin())
-    at = heart.contours(outline, contraction[:, None, None])
-    drawn = math.pi * (outline.scale * at.endo).square().mean((-2, -1))
-    torch.testing.assert_close(drawn, areas["lv_area_mm2"], rtol=1e-9, atol=0)
+    volumes = heart.volumes(contraction)
+    assert all(bool((value > 0).all()) for value in volumes.values())
+    torch.testing.assert_close(volumes["lv_ml"], volume * (1 - ejection * contraction))
+    assert heart.R_epi - heart.R_endo == pytest.approx(wall)
+    assert bool(torch.isfinite(heart.surface()).all())
 
 
 def test_texture_has_the_wavelengths_it_is_named_for():
     texture = Texture.of(Subject(3), torch.device("cpu"))
-    line = torch.stack([torch.linspace(-150, 150, 1201)] * 2)
-    step = 300 / 1200 * 2**0.5
-    length = {}
-    for name in ("fine", "blotch", "smooth"):
-        values = texture.at(name, line)
-        length[name] = float(values.std() / (values.diff() / step).std())
-    assert length["fine"] < length["blotch"] < length["smooth"]
+    line = torch.stack([torch.linspace(-150, 150, 2401)] * 3)
+    step = 300 / 2400 * 3**0.5
+    grain = texture.at(line)
+    length = {name: float(vars(grain)[name].std() / (vars(grain)[name].diff() / step).std()) for name in WAVELENGTHS}
+    assert length["fine"] < length["streaks"] < length["branches"] < length["blotch"]
     assert 1 < length["fine"] < 4  # a sine of wavelength w gives w / 2 pi
+
+
+def test_textures_of_subjects_differ_and_fill_space_evenly():
+    points = torch.rand((3, 4000), generator=torch.Generator().manual_seed(0)) * 300 - 150
+    one, other = (Texture.of(Subject(seed), torch.device("cpu")).at(points) for seed in (3, 4))
+    for name in WAVELENGTHS:
+        first, second = vars(one)[name], vars(other)[name]
+        assert abs(float(first.mean())) < 0.3
+        assert float(first.std()) == pytest.approx(1, abs=0.3)
+        assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.2
 
 
 def test_cropped_spectrum_keeps_the_mean_and_rings_at_edges():

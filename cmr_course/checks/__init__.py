@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cmr_course.checks.asking import CheckError
 from cmr_course.checks.coil import check_combination, check_noise_estimate, check_sense_unfold
+from cmr_course.checks.heart import check_ejection_fraction, check_flip_angle, check_volume
 from cmr_course.checks.linear import check_adjoint, check_conjugate_gradient, check_unitary
 from cmr_course.checks.lines import check_point_spread, check_realised_acceleration, check_sampling_mask
 from cmr_course.checks.spectrum import check_centred_fourier, check_low_pass
@@ -19,6 +20,8 @@ __all__ = [
     "check_centred_fourier",
     "check_combination",
     "check_conjugate_gradient",
+    "check_ejection_fraction",
+    "check_flip_angle",
     "check_low_pass",
     "check_noise_estimate",
     "check_point_spread",
@@ -26,4 +29,5 @@ __all__ = [
     "check_sampling_mask",
     "check_sense_unfold",
     "check_unitary",
+    "check_volume",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cmr_course.coils.calibration import calibration_region, espirit, with_maps
 from cmr_course.coils.combination import combine, expand, normalise, rss
-from cmr_course.coils.geometry import ChestArray, biot_savart, loop_field
+from cmr_course.coils.geometry import ChestArray, biot_savart, body_points, loop_field, sensitivity_at
 from cmr_course.coils.noise import (
     apply_matrix,
     compress,
@@ -18,6 +18,7 @@ __all__ = [
     "ChestArray",
     "apply_matrix",
     "biot_savart",
+    "body_points",
     "calibration_region",
     "combine",
     "compress",
@@ -28,6 +29,7 @@ __all__ = [
     "noise_covariance",
     "normalise",
     "rss",
+    "sensitivity_at",
     "whiten",
     "whitening",
     "with_maps",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,34 @@ class Output:
     def __init__(self, folder: Path, identity: Mapping[str, Any], files: Iterable[str] = ()) -> None:
         self.folder = folder
         self._identity = dict(identity)
-        self.files = list(files)
+        self.files = set(files)
+        self._pause, self._noted = 0.0, 0.0
 
     def has(self, paths: Iterable[Path]) -> bool:
         """Whether all of `paths` are finished, by this run or by the one it continues."""
         return all(self._name(path) in self.files and path.is_file() for path in paths)
 
     def add(self, paths: Iterable[Path]) -> None:
-        """Note `paths` as finished."""
-        self.files = sorted({*self.files, *(self._name(path) for path in paths)})
-        self.note("unfinished")
+        """Note `paths` as finished.
+
+        A manifest of very many files takes its time to write; then it is not written after each of them.
+        """
+        self.files.update(self._name(path) for path in paths)
+        if time.monotonic() - self._noted >= self._pause:
+            self.note("unfinished")
 
     def note(self, status: str) -> None:
         """Write the manifest with `status`."""
-        write_json(self.folder / MANIFEST, {**self._identity, "status": status, "files": self.files})
+        begin = time.monotonic()
+        write_json(self.folder / MANIFEST, {**self._identity, "status": status, "files": sorted(self.files)})
+        self._noted = time.monotonic()
+        self._pause = 20 * (self._noted - begin)
+
+    def sweep(self, paths: Iterable[Path]) -> None:
+        """Remove what a process that was killed while it wrote `paths` has left: half files, and empty folders."""
+        for path in paths:
+            path.with_name(f".{path.name}.partial").unlink(missing_ok=True)
+        remove_empty(sorted(item for item in self.folder.rglob("*") if item.is_dir()))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -57,6 +72,9 @@ def filling(folder: Path, command: str, seed: int, settings: Mapping[str, Any]) 
         if not [item for item in folder.rglob("*") if item.is_file() and item.name != MANIFEST]:
             (folder / MANIFEST).unlink(missing_ok=True)
             remove_empty([*made, *sorted(item for item in folder.rglob("*") if item.is_dir())])
+        else:
+            with suppress(OSError):  # the error that ended the block is the one to report
+                output.note("unfinished")
         raise
 
 

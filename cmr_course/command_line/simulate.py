@@ -1,4 +1,4 @@
-"""``cmr-course simulate``: cine series in, a CMRxRecon-2024-shaped tree out."""
+"""``cmr-course simulate``: cine series or simulated hearts in, a CMRxRecon-2024-shaped tree out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cmr_course.command_line import hearts
 from cmr_course.command_line.options import count, decibel, distinct, index, progress
 
 if TYPE_CHECKING:
@@ -15,17 +16,18 @@ if TYPE_CHECKING:
     from cmr_course.data import Case, CineSeries
     from cmr_course.receiver import Receiver
 
-HELP = "turn magnitude cine series into multi-coil k-space: real anatomy and motion, simulated acquisition"
+HELP = "write a tree of multi-coil k-space: of simulated hearts, or of magnitude cine series"
 
-DESCRIPTION = """Read cine series (npz, a folder of DICOM files, NIfTI) and write what a receiver would have measured of
-them, fully sampled, in the layout of CMRxRecon 2024, with a truth file beside it. Each slice is a scan of its own: the
-SNR holds in each. Random numbers follow from (seed, subject, file, slice), so the same call writes the same bytes, and
-an interrupted one is continued by typing it again."""
+DESCRIPTION = """Write what a receiver would have measured, fully sampled, in the layout of CMRxRecon 2024, with a truth
+file beside each k-space file. Either of cine series (SERIES: npz, a folder of DICOM files, NIfTI): real anatomy and
+motion, simulated acquisition. Or of simulated hearts (--subjects): all of it is simulated, and all of it is known. Each
+slice is a scan of its own: the SNR holds in each. Random numbers follow from (seed, subject, file, slice), so the same
+call writes the same bytes, and an interrupted one is continued by typing it again."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command to `parser`."""
-    parser.add_argument("series", nargs="+", type=Path, metavar="SERIES", help="npz file, DICOM folder or NIfTI file")
+    parser.add_argument("series", nargs="*", type=Path, metavar="SERIES", help="npz file, DICOM folder or NIfTI file")
     parser.add_argument("--out", type=Path, required=True, metavar="TREE", help="folder to write; new or empty")
     parser.add_argument("--subject", default="P001", help="name of the first subject, further ones count up (P001)")
     parser.add_argument("--seed", type=index, default=0, help="of phase and noise (0)")
@@ -34,12 +36,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--vendor", default="siemens", help="coil layout and phase: siemens, ge, philips, uih (siemens)"
     )
-    parser.add_argument("--matrix", type=count, nargs=2, metavar=("KY", "KX"), help="resample to this matrix (as read)")
-    parser.add_argument("--frames", type=count, help="take so many frames, evenly spread (all)")
-    parser.add_argument("--slices", type=index, nargs="+", help="slices to take, counted from 0 (all)")
+    size = "of k-space (series: as read; hearts: the vendor's, such as 204 448)"
+    parser.add_argument("--matrix", type=count, nargs=2, metavar=("KY", "KX"), help=size)
+    parser.add_argument("--frames", type=count, help="frames, evenly over the beat (series: all; hearts: 12)")
+    which = "series: which to take, counted from 0 (all); hearts: how many in the short-axis stack (10)"
+    parser.add_argument("--slices", type=index, nargs="+", help=which)
+    hearts.arguments(parser.add_argument_group("simulated hearts, in place of SERIES"))
 
 
 def run(args: argparse.Namespace) -> None:
+    """Simulate every series of `args`, or the hearts that they ask for."""
+    if not args.series and args.subjects is None:
+        raise ValueError("simulate: got neither SERIES nor --subjects, want one of them")
+    if args.series and args.subjects is not None:
+        raise ValueError(f"simulate: got both {args.series[0]} and --subjects {args.subjects}, want one of them")
+    if args.subjects is not None:
+        hearts.run(args, _subjects(args.subject, args.subjects))
+    else:
+        hearts.refuse(args)
+        _run(args)
+
+
+def _run(args: argparse.Namespace) -> None:
     """Simulate every series of `args`."""
     from cmr_course.command_line.output import filling
     from cmr_course.data import Case, truth_path

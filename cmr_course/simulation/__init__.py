@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from cmr_course.simulation.measurement import simulate
-from cmr_course.simulation.scan import CONTRASTS, VIEWS, Scan
-from cmr_course.simulation.subject import Subject
+from cmr_course.simulation.render import Anatomy
+from cmr_course.simulation.scan import CONTRASTS, MOTIONS, VIEWS, Scan
+from cmr_course.simulation.subject import CONDITIONS, RHYTHMS, Lesion, Subject
 
-VERSION = "0.1"
+VERSION = "0.2"
 """Of the simulated hearts: it changes when the same seed gives other bytes, and trained weights name theirs."""
 
-__all__ = ["CONTRASTS", "VERSION", "VIEWS", "Scan", "Subject", "simulate"]
+__all__ = [
+    "CONDITIONS",
+    "CONTRASTS",
+    "MOTIONS",
+    "RHYTHMS",
+    "VERSION",
+    "VIEWS",
+    "Anatomy",
+    "Lesion",
+    "Scan",
+    "Subject",
+    "simulate",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
 LABELS = {
@@ -18,14 +18,23 @@ LABELS = {
             "bone",
             "spinal_canal",
             "lung",
+            "lung_vessel",
             "mediastinum",
             "diaphragm",
             "abdomen",
             "liver",
+            "liver_vessel",
             "stomach",
             "spleen",
+            "oesophagus",
             "aorta",
+            "pulmonary_artery",
+            "vena_cava",
+            "pulmonary_vein",
             "pericardial_fat",
+            "la_blood",
+            "ra_blood",
+            "atrial_wall",
             "lv_blood",
             "lv_myocardium",
             "papillary",
@@ -59,7 +68,7 @@ class Canvas:
         tissue: str | float | Float[Tensor, "*shape"],
         distance: Float[Tensor, "*shape"],
         label: str | None = None,
-        strength: float = 1.0,
+        strength: float | Tensor = 1.0,
     ) -> None:
         """Cover where `distance`, in mm and positive inside, is above zero.
 
@@ -67,7 +76,30 @@ class Canvas:
         strength: share of the tissue below that is covered.
         """
         level = self.levels[tissue] if isinstance(tissue, str) else tissue
-        cover = torch.sigmoid(distance / self.softness) * strength
-        self.signal = self.signal + cover * (level - self.signal)
+        cover = torch.sigmoid(distance * (1 / self.softness))
+        if isinstance(strength, Tensor) or strength != 1:
+            cover = cover * strength
+        if isinstance(level, Tensor):
+            self.signal = torch.lerp(self.signal, level, cover)
+        else:
+            self.signal = torch.addcmul(self.signal, cover, level - self.signal)
         if label is not None:
-            self.labels = torch.where(distance > 0, LABELS[label], self.labels)
+            self.labels = self.labels.masked_fill(distance > 0, LABELS[label])
+
+    def cut(self, rows: slice, columns: slice) -> Canvas:
+        """A canvas of its own that shows this part of the picture."""
+        return Canvas(self.signal[..., rows, columns], self.labels[..., rows, columns], self.levels, self.softness)
+
+    def take(self, index: Int[Tensor, " n"]) -> Canvas:
+        """A canvas of its own of only the points of these numbers."""
+        return Canvas(self.signal.flatten()[index], self.labels.flatten()[index], self.levels, self.softness)
+
+    def put_at(self, part: Canvas, index: Int[Tensor, " n"]) -> None:
+        """Write `part` back to where it was taken from, in place."""
+        self.signal.view(-1)[index] = part.signal
+        self.labels.view(-1)[index] = part.labels
+
+    def put(self, part: Canvas, rows: slice, columns: slice) -> None:
+        """Write `part` back to where it was cut from, in place."""
+        self.signal[..., rows, columns] = part.signal
+        self.labels[..., rows, columns] = part.labels

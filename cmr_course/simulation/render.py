@@ -1,7 +1,8 @@
-"""From anatomy to pixels: paint on a grid twice as fine, move, and keep the frequencies the matrix holds."""
+"""The picture of a slice: the chest drawn at rest and moved, heart and vessels painted anew in each frame."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,125 +10,235 @@ from jaxtyping import Complex, Float, Int8
 from torch import Tensor
 
 from cmr_course.fourier import fft2c, ifft2c
+from cmr_course.plane import Plane, Vector, along, dot
 from cmr_course.simulation.canvas import Canvas
 from cmr_course.simulation.chest import Chest
 from cmr_course.simulation.heart import DECAY, Heart, Moved
-from cmr_course.simulation.motion import Moments
+from cmr_course.simulation.motion import Moments, smoothstep
+from cmr_course.simulation.pose import Pose
 from cmr_course.simulation.scan import Scan
-from cmr_course.simulation.subject import Subject
+from cmr_course.simulation.subject import Lesion, Subject
 from cmr_course.simulation.texture import Texture, sample
 from cmr_course.simulation.tissue import BalancedSSFP
+from cmr_course.simulation.vessels import Vessels
+from cmr_course.validate import require
 
 SUPERSAMPLING = 2
 """The picture is painted on a grid this many times finer along each axis."""
 EDGE_MM = 0.6
 """Softness of painted edges; see `Canvas`. On coarse grids it is a third of a fine pixel."""
+SPREAD = 1 / math.sqrt(6)
+"""How far, in slice thicknesses, two of the four painted points of a pixel lie before and behind the slice's middle."""
+PAINTED = 14.0
+"""Nothing of the ventricles is painted farther than this beside what lies within `DECAY` of the slice, mm."""
+POINTS_AT_ONCE = 250_000
+"""Frames are painted together while they have fewer points than this, so that what is computed stays in the cache."""
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Painted points in mm from the middle of the field of view, index n // 2; spacing (y, x) in mm."""
+class Anatomy:
+    """Everything of a subject that is drawn from its seed, before any slice is chosen.
 
-    y: Tensor
-    x: Tensor
-    spacing: tuple[float, float]
+    outside: points on the ventricles, mm. stirred: places no farther than `DECAY` from all that the ventricles move.
+    """
+
+    pose: Pose
+    heart: Heart
+    vessels: Vessels
+    chest: Chest
+    lesion: Lesion | None
+    outside: Float[Tensor, "xyz=3 n"]
+    stirred: Float[Tensor, "xyz=3 m"]
 
     @classmethod
-    def of(cls, scan: Scan, device: torch.device) -> Grid:
-        """The fine grid of `scan`; every second point is the centre of a pixel."""
-        lengths = [
-            (torch.arange(SUPERSAMPLING * n, dtype=torch.float32, device=device) - SUPERSAMPLING * n // 2)
-            * (length / n / SUPERSAMPLING)
-            for n, length in zip(scan.matrix, scan.field_of_view, strict=True)
-        ]
-        spacing = scan.pixel_size[0] / SUPERSAMPLING, scan.pixel_size[1] / SUPERSAMPLING
-        return cls(lengths[0], lengths[1], spacing)
-
-    def points(self) -> Float[Tensor, "2 rows columns"]:
-        """All points, (y, x)."""
-        return torch.stack(torch.meshgrid(self.y, self.x, indexing="ij"))
-
-    def box(self, centre: tuple[float, float], reach: float) -> tuple[slice, slice]:
-        """The rows and columns within `reach` mm of `centre`."""
-        sides = []
-        for axis, middle in zip((self.y, self.x), centre, strict=True):
-            inside = ((axis - middle).abs() <= reach).nonzero()
-            sides.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
-        return sides[0], sides[1]
+    def of(cls, subject: Subject) -> Anatomy:
+        """The anatomy of `subject`: the chest is built around its heart."""
+        pose = Pose.of(subject)
+        heart = Heart.of(subject, pose)
+        vessels = Vessels.of(subject, pose, heart.length, heart.R_epi)
+        stirred, outside = heart.stirred()
+        chest = Chest.of(subject, pose, torch.cat([outside, vessels.surface()], dim=1))
+        return cls(pose, heart, vessels, chest, subject.lesion, outside, stirred)
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One subject's slice at each frame: band-limited image, labels and displacement (y, x, mm) at pixel centres."""
+    """One slice at each frame: band-limited image, labels, and displacement (y, x, through; mm) at pixel centres."""
 
     image: Complex[Tensor, "frame y x"]
     labels: Int8[Tensor, "frame y x"]
-    displacement: Float[Tensor, "frame 2 y x"]
+    displacement: Float[Tensor, "frame 3 y x"]
 
 
 @dataclass(frozen=True)
-class Beating:
-    """Where tissue was in the first frame: place (2, frame, rows, columns), mm; `heart` what the heart's painter needs
-    inside the rows and columns of `box`.
+class Grid:
+    """Painted points of a plane. y, x: mm from its centre; points (xyz, rows, columns): patient coordinates; directions
+    (3, xyz): down, right and through.
+
+    Of the four points that make a pixel two lie in the middle of the slice, one before and one behind it, so that
+    their mean has the variance of a slice of full thickness; the pattern lies beyond the band that is kept. The first
+    of the four is the pixel's centre.
     """
 
-    place: Tensor
-    box: tuple[slice, slice]
-    heart: Moved
+    plane: Plane
+    y: Tensor
+    x: Tensor
+    points: Tensor
+    directions: Tensor
+    spacing: tuple[float, float]
+
+    @classmethod
+    def of(cls, plane: Plane, scan: Scan, device: torch.device) -> Grid:
+        """The fine grid of `scan` in `plane`."""
+        fine = (SUPERSAMPLING * scan.matrix[0], SUPERSAMPLING * scan.matrix[1])
+        y, x = plane.offsets(fine, scan.field_of_view, device)
+        middle = plane.points(fine, scan.field_of_view, device)
+        row, column = (torch.arange(n, dtype=torch.float32, device=device) % 2 for n in fine)
+        through = (column - row[:, None]) * (SPREAD * plane.thickness)
+        spacing = scan.pixel_size[0] / SUPERSAMPLING, scan.pixel_size[1] / SUPERSAMPLING
+        directions = torch.tensor([plane.down, plane.right, plane.normal], dtype=torch.float32, device=device)
+        return cls(plane, y, x, middle + directions[2, :, None, None] * through, directions, spacing)
+
+    def box(self, places: Float[Tensor, "xyz=3 n"], margin: float, through: float) -> tuple[slice, slice]:
+        """Rows and columns within `margin` mm of those `places` that lie within `through` mm of the plane."""
+        away = self.directions @ (places - _vector(self.plane.centre, places.device)[:, None])
+        near = away[:2, away[2].abs() < through]
+        if not near.numel():
+            return slice(0, 0), slice(0, 0)
+        sides = []
+        for axis, low, high, step in zip((self.y, self.x), *torch.aminmax(near, dim=1), self.spacing, strict=True):
+            first = math.ceil((float(low - axis[0]) - margin) / step)
+            last = math.floor((float(high - axis[0]) + margin) / step)
+            sides.append(slice(min(max(first, 0), len(axis)), min(max(last + 1, 0), len(axis))))
+        return sides[0], sides[1]
+
+    def displacement(self, place: Tensor, part: tuple[slice, slice]) -> Tensor:
+        """How far (y, x, through) what came from `place` has moved in this part of the grid, mm."""
+        away = self.points[:, None, *part] - place[..., *part]
+        return torch.tensordot(self.directions, away, dims=1)
+
+    def near(self, place: Vector, reach: float) -> bool:
+        """Whether the slice comes within `reach` mm of `place`, the heart's own motion allowed for."""
+        away = dot(along(place, self.plane.centre, -1.0), self.plane.normal)
+        return abs(away) < reach + self.plane.thickness / 2 + 16
 
 
-def render(subject: Subject, scan: Scan, heart: Heart, chest: Chest, moments: Moments) -> Slice:
-    """Paint `subject` at each of the `moments`.
+def _vector(vector: Vector, device: torch.device) -> Float[Tensor, " xyz"]:
+    return torch.tensor(vector, dtype=torch.float32, device=device)
 
-    The chest is painted once, at end diastole, and drawn from at the end-diastolic place of each point; the heart is
-    painted anew in each frame, so that its edges stay sharp and its blood can flow.
-    """
+
+def render(subject: Subject, anatomy: Anatomy, plane: Plane, scan: Scan, moments: Moments) -> Slice:
+    """Paint `plane` of `subject` at each of the `moments`."""
     device = moments.phase.device
-    grid, texture = Grid.of(scan, device), Texture.of(subject, device)
-    points = grid.points()
-    softness = max(EDGE_MM, max(grid.spacing) / 3)
+    grid, texture = Grid.of(plane, scan, device), Texture.of(subject, device)
+    still = _still(grid, anatomy, scan, texture)
+    frames = len(moments.phase)
+    rows, columns = grid.box(anatomy.stirred.to(device), DECAY, DECAY)
+    at_once = max(1, min(frames, POINTS_AT_ONCE // max(grid.y[rows].numel() * grid.x[columns].numel(), 1)))
+    image, labels, displacement = [], [], []
+    for start in range(0, frames, at_once):
+        some = moments.take(slice(start, start + at_once))
+        canvas, moved = _frames(grid, anatomy, still, (rows, columns), texture, some)
+        image.append(band_limited(canvas.signal, scan.matrix))
+        y, x = (slice(n % SUPERSAMPLING, None, SUPERSAMPLING) for n in scan.matrix)
+        labels.append(canvas.labels[:, y, x])
+        displacement.append(moved[:, :, y, x].transpose(0, 1))
+    return Slice(torch.cat(image), torch.cat(labels), torch.cat(displacement))
+
+
+def _still(grid: Grid, anatomy: Anatomy, scan: Scan, texture: Texture) -> Canvas:
+    """The chest at end diastole, without heart and vessels."""
+    blank = torch.zeros_like(grid.points[0])
     levels = BalancedSSFP().levels(scan.receiver.field)
-    blank = torch.zeros_like(points[0])
-    still = Canvas(blank, blank.to(torch.int8), levels, softness)
-    chest.paint(still, points, texture)
-
-    beating = beat(points, grid, heart, chest, moments)
-    signal = sample(still.signal[None, None], beating.place, *grid.spacing)
-    labels = nearest(still.labels, beating.place, grid.spacing)
-    rows, columns = beating.box
-    canvas = Canvas(signal[:, rows, columns], labels[:, rows, columns], levels, softness)
-    heart.paint(canvas, beating.heart, texture, moments.phase.float()[:, None, None])
-    signal[:, rows, columns], labels[:, rows, columns] = canvas.signal, canvas.labels
-    y, x = (slice(n % SUPERSAMPLING, None, SUPERSAMPLING) for n in scan.matrix)
-    displacement = (points[:, None] - beating.place)[:, :, y, x].movedim(0, 1)
-    return Slice(band_limited(signal, scan.matrix), labels[:, y, x].contiguous(), displacement.contiguous())
+    still = Canvas(blank, blank.to(torch.int8), levels, max(EDGE_MM, max(grid.spacing) / 3))
+    anatomy.chest.paint(still, grid.points, texture)
+    body = bool((still.labels != 0).any())
+    require(body, f"view: got {scan.view}, moved by {scan.offset:g} mm: outside the body, want a slice that meets it")
+    return still
 
 
-def beat(points: Float[Tensor, "2 rows columns"], grid: Grid, heart: Heart, chest: Chest, moments: Moments) -> Beating:
-    """The end-diastolic place of the tissue at each point and moment: the surroundings' motion, then the heart's."""
-    around = chest.surroundings(points, heart.reach())
-    contraction = moments.contraction.float()[:, None, None]
-    shift = torch.einsum("t,kyx->ktyx", chest.breath(moments.phase).float(), around.breath)
-    shift += torch.einsum("t,kyx->ktyx", chest.pulse * moments.pressure.float(), around.pulse)
-    travel = torch.tensor(heart.travel, dtype=points.dtype, device=points.device).reshape(2, 1, 1, 1)
-    shift += travel * contraction * around.heart
-    place = points[:, None] - shift
-    rows, columns = box = grid.box(heart.centre, heart.reach() + DECAY)
-    centre = torch.tensor(heart.centre, dtype=points.dtype, device=points.device).reshape(2, 1, 1, 1)
-    within = place[:, :, rows, columns] - centre
-    found = heart.material(within, contraction, around.mobility[rows, columns])
-    place[:, :, rows, columns] = found.place + centre
-    return Beating(place, box, found)
+def _frames(
+    grid: Grid,
+    anatomy: Anatomy,
+    still: Canvas,
+    box: tuple[slice, slice],
+    texture: Texture,
+    moments: Moments,
+) -> tuple[Canvas, Float[Tensor, "3 frame rows columns"]]:
+    """The fine picture at each moment, and the displacement (y, x, through) of what is in it since end diastole.
+
+    box: rows and columns in which the ventricles move anything.
+    """
+    heart, vessels = anatomy.heart, anatomy.vessels
+    breath, drift = anatomy.chest.breath(moments.phase).float().to(grid.y.device), anatomy.chest.drift(grid.points)
+    contraction, pressure = (value.float()[:, None, None] for value in (moments.contraction, moments.pressure))
+    # What is painted comes from where it was at end diastole: breath undone, then the beat of the ventricles, then that
+    # of the vessels.
+    place = grid.points[:, None] - breath.T[:, :, None, None] * drift
+    moved = torch.zeros_like(place)
+    torch.mul((grid.directions[:2] @ breath.T)[:, :, None, None], drift, out=moved[:2])  # the chest in its own plane
+    found = None
+    if grid.y[box[0]].numel() and grid.x[box[1]].numel():
+        mobility = smoothstep((anatomy.chest.wall(grid.points[:, *box]) + 8) / 24)
+        found = heart.material(anatomy.pose.local(place[..., *box]), contraction, mobility)
+        place[..., *box] = anatomy.pose.patient(found.place)
+        moved[..., *box] = grid.displacement(place, box)
+    pushed = vessels.swelling(place, grid.near)
+    if pushed.windows:
+        shape = place.shape[1:]
+        pushed.cut(place).sub_(vessels.push(pushed, pressure.expand(shape), contraction.expand(shape)))
+        moved[..., pushed.rows, pushed.columns] = grid.displacement(place, (pushed.rows, pushed.columns))
+
+    source = torch.stack([grid.y[:, None] - moved[0], grid.x - moved[1]])
+    canvas = Canvas(*sample(still.signal, still.labels, source, grid.spacing), still.levels, still.softness)
+    _paint_beating(grid, anatomy, canvas, found, box, texture, place, moments)
+    if anatomy.lesion is not None:
+        tissue = torch.einsum("ij,ifyx->jfyx", grid.directions, moved)
+        _add_lesion(canvas, anatomy.lesion, grid.points[:, None] - tissue)
+    return canvas, moved
 
 
-def nearest(
-    labels: Int8[Tensor, "rows columns"], place: Float[Tensor, "2 frame rows columns"], spacing: tuple[float, float]
-) -> Int8[Tensor, "frame rows columns"]:
-    """The label of the grid point nearest to each `place`."""
-    rows, columns = labels.shape
-    row = (place[0] / spacing[0]).round_().long().add_(rows // 2).clamp_(0, rows - 1)
-    column = (place[1] / spacing[1]).round_().long().add_(columns // 2).clamp_(0, columns - 1)
-    return labels.flatten()[row.mul_(columns).add_(column)]
+def _paint_beating(
+    grid: Grid,
+    anatomy: Anatomy,
+    canvas: Canvas,
+    found: Moved | None,
+    box: tuple[slice, slice],
+    texture: Texture,
+    place: Tensor,
+    moments: Moments,
+) -> None:
+    """Paint heart and vessels: the fat of the heart, what lies above it, and the ventricles.
+
+    place: where what is in the picture was at end diastole. found: the same for the `box` around the ventricles.
+    """
+    heart, vessels = anatomy.heart, anatomy.vessels
+    level, phase = canvas.levels["blood"], moments.phase.float()[:, None, None]
+    painted = grid.box(anatomy.outside.to(place.device), PAINTED, DECAY)
+    if found is None or not (grid.y[painted[0]].numel() and grid.x[painted[1]].numel()):
+        found = None
+    else:
+        found = found.cut(*(slice(p.start - b.start, p.stop - b.start) for p, b in zip(painted, box, strict=True)))
+        grain, ventricles = texture.at(place[..., *painted]), canvas.cut(*painted)
+        heart.paint_fat(ventricles, found, grain)
+        canvas.put(ventricles, *painted)
+    shown = vessels.shown(place, grid.near)
+    if shown is not None:
+        part, mixed = canvas.take(shown.index), texture.at(shown.points)
+        beat = phase.expand(canvas.signal.shape).flatten()[shown.index]
+        vessels.cover(part, shown, mixed.blotch, heart.blood(level, mixed, beat))
+        canvas.put_at(part, shown.index)
+    if found is not None:
+        ventricles = canvas.cut(*painted)
+        heart.paint(ventricles, found, grain, heart.blood(level, grain, phase), moments)
+        canvas.put(ventricles, *painted)
+
+
+def _add_lesion(canvas: Canvas, lesion: Lesion, place: Float[Tensor, "xyz=3 frame rows columns"]) -> None:
+    """Multiply the signal inside the lesion, which lies in the tissue."""
+    middle = _vector(lesion.place, place.device).reshape(3, 1, 1, 1)
+    distance = lesion.radius - (place - middle).square().sum(0).sqrt()
+    canvas.signal = canvas.signal * (1 + lesion.contrast * torch.sigmoid(distance / canvas.softness))
 
 
 def band_limited(signal: Float[Tensor, "frame rows columns"], matrix: tuple[int, int]) -> Complex[Tensor, "frame y x"]:

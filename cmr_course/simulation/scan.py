@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cmr_course.plane import Plane
 from cmr_course.receiver import Receiver
 from cmr_course.sampling import Sampling
-from cmr_course.validate import require, require_whole
+from cmr_course.validate import is_number, is_pair, is_whole, require, require_whole, say
 
-VIEWS = ("sax",)
-"""Known views: the short axis at mid-ventricular level."""
+VIEWS = ("sax", "2ch", "3ch", "4ch", "lax", "lvot", "aorta_sag", "aorta_tra")
+"""Named views: short axis; two, three and four chambers; all three of them (3ch, 2ch, 4ch) as slices of one scan; left
+ventricular outflow tract; aorta in the plane of its arch, and across it."""
 CONTRASTS = ("cine",)
 """Known contrasts: balanced SSFP cine."""
+MOTIONS = ("beating", "frozen", "reversed")
+"""The heart as it is, held at end diastole, and with its frames in the opposite order."""
 SMALLEST_MATRIX = 16
 """Fewer points along an axis cannot show a heart."""
 
@@ -22,6 +26,10 @@ class Scan:
 
     view: one of :data:`VIEWS`. contrast: one of :data:`CONTRASTS`.
     matrix: (ky, kx), phase encoding first. field_of_view: (y, x) in mm. frames: evenly over one heart beat.
+    slices: of a short-axis stack, from base to apex, centred on the ventricle, `spacing` mm apart; they come along
+    the batch axis, as do the three of ``lax``. thickness: mm. offset: shifts the slice, or the stack, along its
+    normal, mm. plane: any other plane instead of a view's; `view` is then its name.
+    motion: one of :data:`MOTIONS`, to see what a method learned of time.
     sampling: a recipe for the mask, or None for fully sampled.
     """
 
@@ -30,28 +38,46 @@ class Scan:
     matrix: tuple[int, int] = (128, 128)
     field_of_view: tuple[float, float] = (360.0, 360.0)
     frames: int = 12
+    slices: int = 1
+    spacing: float = 10.0
+    thickness: float = 8.0
+    offset: float = 0.0
+    plane: Plane | None = None
+    motion: str = "beating"
     receiver: Receiver = field(default_factory=Receiver)
     sampling: Sampling | None = None
 
     def __post_init__(self) -> None:
-        require(self.view in VIEWS, f"view: got {self.view!r}, want one of {', '.join(VIEWS)}")
-        known = ", ".join(CONTRASTS)
-        require(self.contrast in CONTRASTS, f"contrast: got {self.contrast!r}, want one of {known}")
-        good = _pair(self.matrix, int) and min(self.matrix) >= SMALLEST_MATRIX
-        require(good, f"matrix: got {self.matrix}, want two whole numbers (ky, kx) of {SMALLEST_MATRIX} or more")
-        good = _pair(self.field_of_view, (int, float)) and all(200 <= length <= 800 for length in self.field_of_view)
-        require(good, f"field_of_view: got {self.field_of_view}, want two lengths (y, x) of 200 to 800 mm")
+        good = isinstance(self.view, str) and (self.view in VIEWS or self.plane is not None)
+        require(good, f"view: got {say(self.view)}, want one of {', '.join(VIEWS)}")
+        for name, known in (("contrast", CONTRASTS), ("motion", MOTIONS)):
+            value = getattr(self, name)
+            good = isinstance(value, str) and value in known
+            require(good, f"{name}: got {say(value)}, want one of {', '.join(known)}")
+        pair = isinstance(self.matrix, tuple) and len(self.matrix) == 2 and all(map(is_whole, self.matrix))
+        good = pair and min(self.matrix) >= SMALLEST_MATRIX
+        require(good, f"matrix: got {say(self.matrix)}, want two whole numbers (ky, kx) of {SMALLEST_MATRIX} or more")
+        size = self.field_of_view
+        good = isinstance(size, tuple) and is_pair(size) and all(200 <= length <= 1000 for length in size)
+        require(good, f"field_of_view: got {say(size)}, want two lengths (y, x) of 200 to 1000 mm")
         require_whole("frames", self.frames)
-        good = isinstance(self.receiver, Receiver)
-        require(good, f"receiver: got {type(self.receiver).__name__}, want a Receiver")
-        good = self.sampling is None or isinstance(self.sampling, Sampling)
-        require(good, f"sampling: got {type(self.sampling).__name__}, want a Sampling, or None")
+        self._check_slices()
+        for name, kind in (("receiver", Receiver), ("sampling", Sampling | None)):
+            value = getattr(self, name)
+            require(isinstance(value, kind), f"{name}: got {say(value)}, want a {name.capitalize()}")
+
+    def _check_slices(self) -> None:
+        require_whole("slices", self.slices, 1, 40)
+        single = self.view == "sax" and self.plane is None
+        require(single or self.slices == 1, f"slices: got {self.slices} in view {self.view}, want 1 (a stack is sax)")
+        for name, low, high in (("thickness", 0, 50), ("spacing", 0.5, 50), ("offset", -500, 500)):
+            value = getattr(self, name)
+            good = is_number(value) and low <= value <= high
+            require(good, f"{name}: got {say(value)}, want {low:g} to {high:g} mm")
+        good = self.plane is None or isinstance(self.plane, Plane)
+        require(good, f"plane: got {say(self.plane)}, want a Plane or None")
 
     @property
     def pixel_size(self) -> tuple[float, float]:
         """(y, x) in mm."""
         return self.field_of_view[0] / self.matrix[0], self.field_of_view[1] / self.matrix[1]
-
-
-def _pair(value: object, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(item, kind) for item in value)

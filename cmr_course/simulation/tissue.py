@@ -30,6 +30,11 @@ class Tissue:
         return self.T1[0] * (self.T1[1] / self.T1[0]) ** octaves, self.T2[0] * (self.T2[1] / self.T2[0]) ** octaves
 
 
+FAT_SHARE = 0.75
+"""Part of fat's signal that its main line holds. The other lines lie elsewhere in the pass band and are left out.
+Chosen so that abdominal fat is about as bright against blood as in real series (0.7 to 0.9 of it in two at 1.5 T).
+"""
+
 # S: Stanisz et al. 2005, doi:10.1002/mrm.20605. B: de Bazelaire et al. 2004, doi:10.1148/radiol.2303021331.
 # Proton densities are water contents by weight (Woodard and White 1986, doi:10.1259/0007-1285-59-708-1209),
 # rounded; lung: water density and T2* at functional residual capacity at 1.5 T (Theilmann et al. 2009, PMC3354915), T2*
@@ -40,7 +45,7 @@ TISSUES = {
     "muscle": Tissue((1008, 1412), (44, 50), 0.79),  # S, skeletal muscle
     "liver": Tissue((576, 812), (46, 42), 0.75),  # S
     "spleen": Tissue((1057, 1328), (79, 61), 0.79),  # B
-    "fat": Tissue((343, 382), (58, 68), 0.95),  # B, subcutaneous
+    "fat": Tissue((343, 382), (58, 68), 0.95 * FAT_SHARE),  # B, subcutaneous
     "marrow": Tissue((549, 586), (49, 49), 0.70),  # B, vertebra L4
     "lung": Tissue((1200, 1400), (1.8, 1.0), 0.25),
     "fluid": Tissue((2500, 2800), (300, 270), 0.95),  # spinal fluid and stomach content

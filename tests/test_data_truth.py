@@ -1,0 +1,140 @@
+"""Truth files: everything that is known of simulated data is written slice by slice and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cmr_course.acquisition import Truth
+from cmr_course.data import matlab, read_images, writing_images
+from cmr_course.data.truth import read_truth, writing_truth
+
+NAMES = {"background": 0, "lv_blood": 5, "Herzmuskel": 127}
+
+
+@pytest.fixture
+def truth(generator) -> Truth:
+    """A stack of three slices of two frames; a quarter of the labels is 127."""
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    size = (3, 2, 6, 4)
+    return Truth(
+        torch.complex(rand(*size), rand(*size)),
+        labels=torch.tensor([0, 5, 5, 127], dtype=torch.int8).expand(size).contiguous(),
+        label_names=NAMES,
+        sensitivities=torch.complex(rand(3, 1, 5, 6, 4), rand(3, 1, 5, 6, 4)),
+        displacement=rand(3, 2, 3, 6, 4) - 0.5,
+        volumes={"lv_ml": 100 * rand(3, 2), "lv_area_mm2": 900 * rand(3, 2)},
+        strain={"radial": rand(3, 2)},
+        T1=1000 * rand(*size),
+        T2=50 * rand(*size),
+        velocity=100 * rand(*size),
+    )
+
+
+def write(path: Path, *parts: Truth, n_slices: int = 3) -> Path:
+    with writing_truth(path, n_slices) as writer:
+        for part in parts:
+            writer.add(part)
+    return path
+
+
+def chosen(truth: Truth, items: list[int]) -> Truth:
+    def of(value: object) -> object:
+        if isinstance(value, Tensor):
+            return value[items]
+        tensors = isinstance(value, Mapping) and all(isinstance(item, Tensor) for item in value.values())
+        return {name: item[items] for name, item in value.items()} if tensors else value
+
+    return Truth(**{field.name: of(getattr(truth, field.name)) for field in fields(Truth)})
+
+
+def assert_same(got: Truth, wanted: Truth) -> None:
+    for field in fields(Truth):
+        mine, theirs = getattr(got, field.name), getattr(wanted, field.name)
+        if isinstance(theirs, Tensor):
+            assert mine.dtype == theirs.dtype, field.name
+            assert torch.equal(mine, theirs), field.name
+        elif isinstance(theirs, Mapping):
+            assert set(mine) == set(theirs), field.name
+            for name, value in theirs.items():
+                assert torch.equal(torch.as_tensor(mine[name]), torch.as_tensor(value)), (field.name, name)
+        else:
+            assert mine is theirs is None, field.name
+
+
+def test_all_that_is_known_comes_back_to_the_bit(tmp_path, truth):
+    assert_same(read_truth(write(tmp_path / "truth.h5", truth)), truth)
+
+
+def test_slices_may_come_one_by_one_and_the_bytes_are_the_same(tmp_path, truth):
+    whole = write(tmp_path / "whole.h5", truth)
+    single = write(tmp_path / "single.h5", *(chosen(truth, [k]) for k in range(3)))
+    assert single.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("items", [[0], [2, 0], [1, 2]])
+def test_only_the_slices_that_are_asked_for_are_read(tmp_path, truth, items):
+    path = write(tmp_path / "truth.h5", truth)
+    assert_same(read_truth(path, items), chosen(truth, items))
+    assert torch.equal(read_images(path, items), truth.image[items])
+
+
+def test_parts_that_are_not_known_are_not_there(tmp_path, truth):
+    bare = Truth(truth.image)
+    assert_same(read_truth(write(tmp_path / "truth.h5", bare)), bare)
+
+
+def test_files_with_an_image_only_are_still_read(tmp_path, truth):
+    with writing_images(tmp_path / "old.h5", 3, magnitude=False) as images:
+        for image in truth.image:
+            images.add(image)
+    assert_same(read_truth(tmp_path / "old.h5"), Truth(truth.image))
+
+
+def test_labels_are_single_bytes_that_matlab_shows_as_numbers(tmp_path, truth):
+    labels = matlab.find(write(tmp_path / "truth.h5", truth), "labels")
+    assert (labels.dtype, labels.shape) == (np.dtype(np.uint8), (2, 3, 6, 4))  # (time, slice, y, x)
+
+
+@pytest.mark.bad_input
+def test_what_does_not_fit_is_refused_and_leaves_no_file(tmp_path, truth):
+    one = chosen(truth, [0])
+    path = tmp_path / "truth.h5"
+    with pytest.raises(ValueError, match="got 1 slices, want the 3 announced"):
+        write(path, one)
+    with pytest.raises(ValueError, match="slices: got more than the 2"):
+        write(path, truth, n_slices=2)
+    with pytest.raises(ValueError, match=r"parts: got image after .*labels.* want all slices alike"):
+        write(path, one, Truth(one.image))
+    with pytest.raises(ValueError, match="labels: got -1 to 127, want whole numbers from 0 to 127"):
+        write(path, replace(one, labels=torch.where(one.labels == 5, -1, one.labels)))
+    with pytest.raises(ValueError, match="volumes: got the name 'left ventricle', want letters"):
+        write(path, replace(one, volumes={"left ventricle": torch.ones(1, 2)}))
+    with pytest.raises(ValueError, match=r"image: got .* NaN"):
+        write(path, Truth(one.image * torch.nan))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.bad_input
+def test_files_that_hold_something_else_are_refused(tmp_path, truth):
+    path = write(tmp_path / "truth.h5", truth)
+    with pytest.raises(ValueError, match=r"truth\.h5: slices: got 3, want 0 to 2"):
+        read_truth(path, [3])
+    matlab.save(tmp_path / "other.h5", {"labels": np.ones((2, 3, 6, 4))})
+    with pytest.raises(ValueError, match=r"other\.h5: got no variable 'image'"):
+        read_truth(tmp_path / "other.h5")
+    matlab.save(tmp_path / "fewer.h5", {"image": truth.image.movedim(0, 1).numpy(), "strain_radial": np.ones((2, 2))})
+    with pytest.raises(ValueError, match=r"'strain_radial': got shape \(2, 2\), want \(time, slice = 3"):
+        read_truth(tmp_path / "fewer.h5")
+    matlab.save(tmp_path / "named.h5", {"image": truth.image.movedim(0, 1).numpy()}, {"label_names": "{"})
+    with pytest.raises(ValueError, match=r"named\.h5: attribute 'label_names'"):
+        read_truth(tmp_path / "named.h5")
