@@ -428,9 +428,14 @@ def test_a_signal_that_lands_in_a_destructor_is_not_lost(number):
             self.alive = False
 
     hook = sys.unraisablehook
-    with pytest.raises(KeyboardInterrupt), interruptible():
-        Dying()
-        time.sleep(10)
+
+    def interrupted() -> None:
+        with interruptible():
+            Dying()
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert sys.unraisablehook is hook
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -63,13 +63,27 @@ class Frame:
         y = self.base[1]
         for z in range(-60, 30, 5):
             while True:
-                away = along((x, y, float(z)), self.base, -1.0)
-                depth = dot(away, self.axis)
-                aside = math.sqrt(max(dot(away, away) - depth**2, 0))
-                if depth < -12 or depth > 45 or aside > self.radius + distance:
+                depth, aside = self._seen((x, y, float(z)))
+                if depth < -12 or depth > 45 or aside > distance:
                     break
                 y += 0.5
         return y
+
+    def above(self, tube: Capsule) -> Capsule:
+        """The same tube, raised along the axis until it stays :data:`GAP` clear of the left ventricle."""
+        lift = 0.0
+        for step in range(11):
+            depth, aside = self._seen(along(tube.start, tube.direction, 0.1 * step * tube.length))
+            radius = tube.radius + 0.1 * step * (tube.end_radius - tube.radius) + GAP
+            if aside < radius:
+                lift = max(lift, depth + math.sqrt(radius**2 - max(aside, 0) ** 2))
+        return replace(tube, start=along(tube.start, self.axis, -lift), end=along(tube.end, self.axis, -lift))
+
+    def _seen(self, place: Vector) -> tuple[float, float]:
+        """How far `place` lies below the basal plane, and aside of the left ventricle, mm."""
+        away = along(place, self.base, -1.0)
+        depth = dot(away, self.axis)
+        return depth, math.sqrt(max(dot(away, away) - depth**2, 0)) - self.radius
 
     def mobility(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """0 in the ventricles, 1 away from them: above the basal plane, or aside of both."""
@@ -136,7 +150,7 @@ class Vessels:
         draw = Draws(subject, "vessels").between
         frame = Frame(pose.base, pose.axis, pose.septum, radius)
         to_root = _turned(pose, draw(-58, -47))
-        left = _left_atrium(draw, pose, radius, to_root)
+        left = _left_atrium(draw, pose, frame, to_root)
         valve = pose.place(0.0, (to_root, 0.42 * radius))
         width = draw(13.0, 15.0)
         start = (draw(-15, -9), valve[1] - draw(1, 7), pose.base[2] + draw(46, 52))
@@ -249,7 +263,8 @@ class Vessels:
             for other in others:
                 own, first = found[name], found[other]
                 if own is not None and first is not None:
-                    found[name] = torch.minimum(own, -first - (ORGANS[name].wall + ORGANS[other].wall + GAP))
+                    apart = ORGANS[name].wall + GAP if (name, other) != CURTAIN else 0.0
+                    found[name] = torch.minimum(own, -first - (apart + ORGANS[other].wall))
         for name, vein in (("la_blood", "pulmonary_vein"), ("ra_blood", "vena_cava")):
             whole, part = found[name], found[vein]
             if whole is not None and part is not None:
@@ -346,6 +361,8 @@ YIELDS = {
     "rv_blood": ("aorta", "la_blood", "ra_blood"),
 }
 """Which organs keep their wall where two would touch: the values, before the key."""
+CURTAIN = ("la_blood", "aorta")
+"""These two share one wall: from the root of the aorta hangs the anterior leaflet of the mitral valve."""
 
 
 def _tube_push(field: Field, tubes: Sequence[Capsule | Arch], growth: Tensor) -> Tensor:
@@ -395,9 +412,9 @@ def _moved(place: Vector, x: float, y: float, z: float) -> Vector:
     return place[0] + x, place[1] + y, place[2] + z
 
 
-def _left_atrium(draw: Callable[[float, float], float], pose: Pose, radius: float, to_root: Vector) -> Atrium:
+def _left_atrium(draw: Callable[[float, float], float], pose: Pose, frame: Frame, to_root: Vector) -> Atrium:
     """Behind the mitral valve, away from the aortic root, with four pulmonary veins and its appendage."""
-    size = math.sqrt(radius / 36)
+    radius, size = frame.radius, math.sqrt(frame.radius / 36)
     centre = pose.place(-draw(21, 24) * size, (to_root, -0.27 * radius))
     half = (draw(24, 28) * size, draw(16.5, 18.5) * size, draw(21, 25) * size)
     valve = pose.place(2.0, (to_root, -0.26 * radius))
@@ -405,7 +422,7 @@ def _left_atrium(draw: Callable[[float, float], float], pose: Pose, radius: floa
     for side, rise, back, up in ((1, 8, 10, 11), (1, -9, 26, -14), (-1, 9, 8, 17), (-1, -9, 18, -16)):
         root = _moved(centre, side * 0.6 * half[0], 5, rise)
         tip = _moved(root, side * draw(40, 46), back + draw(-3, 3) - 5, up - rise + draw(-3, 3))
-        veins.append(Capsule(root, tip, draw(6.0, 7.5), draw(4.5, 5.5)))
+        veins.append(frame.above(Capsule(root, tip, draw(6.0, 7.5), draw(4.5, 5.5))))
     ear = Capsule(_moved(centre, 0.6 * half[0], -6, 10), _moved(centre, half[0] + 10, -22, 18), 9.0, 6.0)
     return Atrium(Ellipsoid(centre, half), Capsule(centre, valve, 14 * size, 0.37 * radius), ear, tuple(veins))
 
