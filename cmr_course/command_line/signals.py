@@ -36,19 +36,30 @@ def interruptible() -> Iterator[None]:
     Python prints and forgets an exception that a signal raises inside a destructor or a weak reference's callback, of
     which h5py runs many: the program would go on as if nobody had asked it to stop.
     """
-    before = sys.unraisablehook
+    before, attempts = sys.unraisablehook, list[threading.Timer]()
 
     def hook(lost: sys.UnraisableHookArgs) -> None:
         if not isinstance(lost.exc_value, KeyboardInterrupt):
             before(lost)
             return
-        again = threading.Timer(AGAIN_S, _thread.interrupt_main, [signal.SIGTERM])
+        again = threading.Timer(AGAIN_S, _send, [signal.SIGTERM])
         again.daemon = True
+        attempts.append(again)
         again.start()
 
     sys.unraisablehook = hook
-    try:
-        with handled(signal.SIGTERM, signal.default_int_handler):
+    with handled(signal.SIGTERM, signal.default_int_handler):
+        try:
             yield
-    finally:
-        sys.unraisablehook = before
+        finally:
+            sys.unraisablehook = before
+            for attempt in attempts:
+                attempt.cancel()
+
+
+def _send(number: signal.Signals) -> None:
+    """Signal `number` to the main thread, which it wakes from a wait where the system knows how (not on Windows)."""
+    if hasattr(signal, "pthread_kill") and (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, number)
+    else:
+        _thread.interrupt_main(number)
