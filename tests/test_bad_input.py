@@ -93,7 +93,10 @@ COILS = [
 ]
 
 METHODS = [
-    (lambda: method("magic"), "method: got 'magic', want one of zero-filled, zero-filled-rss, cg-sense"),
+    (
+        lambda: method("magic"),
+        "method: got 'magic', want one of zero-filled, zero-filled-rss, view-sharing",
+    ),
     (lambda: CGSense(iterations=0), "iterations: got 0"),
     (lambda: CGSense(tolerance=1.5), "tolerance: got 1.5"),
     (lambda: CGSense(regularisation=NAN), "regularisation: got nan"),

@@ -215,7 +215,10 @@ def test_method_takes_settings():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: classical.method("magic"), "'magic', want one of zero-filled, zero-filled-rss, cg-sense"),
+        (
+            lambda: classical.method("magic"),
+            "'magic', want one of zero-filled, zero-filled-rss, view-sharing",
+        ),
         (lambda: ZeroFilled("sum"), "combination: got 'sum'"),
         (lambda: CGSense(regularisation=-1.0), "regularisation: got -1.0"),
         (lambda: CGSense(iterations=0), "iterations: got 0"),

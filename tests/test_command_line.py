@@ -18,7 +18,8 @@ import torch
 
 import cmr_course.data.series
 from cmr_course import __main__ as command_line
-from cmr_course import sampling
+from cmr_course import classical, sampling
+from cmr_course.command_line import reconstruct
 from cmr_course.command_line.signals import interruptible
 from cmr_course.data import Case, matlab, open_tree, read_images, truth_path, validate, write_case
 from cmr_course.metrics import COLUMNS
@@ -447,6 +448,10 @@ def test_help_is_fast_because_it_loads_neither_torch_nor_h5py():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--seed" in done.stdout
+
+
+def test_help_names_every_method():
+    assert reconstruct.METHODS.removesuffix(" (cg-sense)").split(", ") == list(classical.METHODS)
 
 
 @pytest.mark.parametrize("command", ["", "simulate", "reconstruct", "evaluate"])

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from cmr_course import __main__ as command_line
-from cmr_course.command_line import hearts, workers
+from cmr_course import workers
+from cmr_course.command_line import hearts
 from cmr_course.data import Case, matlab, open_tree, read_images, stream, truth_path, validate
 from cmr_course.data.truth import read_truth
 from cmr_course.receiver import VENDORS, Receiver

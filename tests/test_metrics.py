@@ -144,7 +144,11 @@ def test_rows_are_read_back_as_they_were_written(tmp_path):
     write_results(tmp_path / "scores.jsonl", rows)
     assert read_results(tmp_path / "scores.jsonl") == rows
     lines = (tmp_path / "scores.jsonl").read_text().splitlines()
-    assert [list(json.loads(line)) for line in lines] == [list(COLUMNS)] * 4
+    for line, kept in zip(lines, rows, strict=True):
+        columns = json.loads(line)
+        assert list(columns) == [name for name in COLUMNS if name in columns]  # in their order
+        assert {"method", "metric", "value"} <= set(columns)
+        assert all(getattr(kept, name) in (None, "", "full") for name in set(COLUMNS) - set(columns))
     assert "Infinity" not in lines[2]  # strict JSON has no such number
     assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
 
@@ -216,7 +220,7 @@ def test_mixed_simulation_versions_are_refused(tmp_path):
     [
         ("{", "scores.jsonl, line 2: "),
         ("[1]", "line 2: got list, want an object"),
-        ('{"method": "a"}', "line 2: got no columns checkpoint, seed, subject"),
+        ('{"method": "a"}', "line 2: got no columns metric, value"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(tmp_path, text, message):

@@ -10,13 +10,23 @@ from typing import Any
 from cmr_course.acquisition import Reconstructor
 from cmr_course.classical.cg import conjugate_gradient
 from cmr_course.classical.cg_sense import CGSense
+from cmr_course.classical.grappa import GRAPPA
+from cmr_course.classical.kt_sparse_sense import KtSparseSense
+from cmr_course.classical.low_rank_sparse import LowRankSparse
+from cmr_course.classical.noise import g_factor
+from cmr_course.classical.tuning import Tuned, tune
+from cmr_course.classical.view_sharing import ViewSharing
 from cmr_course.classical.zero_filled import ZeroFilled
 
 METHODS: Mapping[str, Callable[..., Reconstructor]] = MappingProxyType(
     {
         "zero-filled": ZeroFilled,
         "zero-filled-rss": partial(ZeroFilled, combination="rss"),
+        "view-sharing": ViewSharing,
+        "grappa": GRAPPA,
         "cg-sense": CGSense,
+        "kt-sparse-sense": KtSparseSense,
+        "low-rank-sparse": LowRankSparse,
     }
 )
 """What makes each method, by name: call it with settings, then call the result with an acquisition."""
@@ -29,4 +39,17 @@ def method(name: str, **settings: Any) -> Reconstructor:
     return METHODS[name](**settings)
 
 
-__all__ = ["METHODS", "CGSense", "ZeroFilled", "conjugate_gradient", "method"]
+__all__ = [
+    "GRAPPA",
+    "METHODS",
+    "CGSense",
+    "KtSparseSense",
+    "LowRankSparse",
+    "Tuned",
+    "ViewSharing",
+    "ZeroFilled",
+    "conjugate_gradient",
+    "g_factor",
+    "method",
+    "tune",
+]

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmr_course.command_line.options import progress, warm_up
+from cmr_course.command_line.options import progress
+from cmr_course.workers import warm_up
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cmr_course.command_line.options import count, index, progress_bar
-from cmr_course.command_line.workers import Tell, cores, done
+from cmr_course.workers import Tell, cores, done
 
 if TYPE_CHECKING:
     from torch import Tensor

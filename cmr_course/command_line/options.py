@@ -51,13 +51,3 @@ def progress_bar(total: int, title: str) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, desc=title, unit="slice", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)
-
-
-def warm_up() -> None:
-    """One small single-threaded sqrt first.
-
-    The first multi-threaded torch.sqrt of a process is sometimes wrong by 3e-4 (torch 2.13.0, CPU, two threads).
-    """
-    import torch
-
-    torch.ones(8).sqrt()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmr_course.command_line.options import count, distinct, index, progress, warm_up
+from cmr_course.command_line.options import count, distinct, index, progress
+from cmr_course.workers import warm_up
 
 if TYPE_CHECKING:
     from cmr_course.acquisition import Acquisition, Reconstructor
@@ -21,11 +22,14 @@ MATLAB files of the same names below DIR. A fully sampled file is undersampled f
 undersampled one has its own mask. Coil maps are ESPIRiT's, from the ACS. An interrupted call is continued by typing it
 again."""
 
+METHODS = "zero-filled, zero-filled-rss, view-sharing, grappa, cg-sense, kt-sparse-sense, low-rank-sparse (cg-sense)"
+"""As in `classical.METHODS`, which is not loaded for a help text."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command to `parser`."""
     parser.add_argument("tree", type=Path, metavar="TREE", help="root of the tree, the folder that holds MultiCoil")
-    parser.add_argument("--method", default="cg-sense", help="zero-filled, zero-filled-rss, cg-sense (cg-sense)")
+    parser.add_argument("--method", default="cg-sense", help=METHODS)
     parser.add_argument("--mask", metavar="KIND", help="uniform, kt-uniform, kt-gaussian, kt-radial (as acquired)")
     parser.add_argument("--acceleration", type=float, metavar="R", help="nominal R of --mask, ACS not counted")
     parser.add_argument("--acs", type=count, metavar="LINES", help="centre lines of --mask (max(8, 24·ky/256))")

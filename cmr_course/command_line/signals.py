@@ -6,27 +6,13 @@ import _thread
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import Any
 
-Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
+from cmr_course.workers import handled
+
 AGAIN_S = 0.02
 """Seconds after which a lost interrupt is tried again."""
-
-
-@contextmanager
-def handled(number: signal.Signals, handler: Handler) -> Iterator[None]:
-    """In the block, signal `number` goes to `handler`. Other threads than the main one cannot set it, and go on."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 @contextmanager

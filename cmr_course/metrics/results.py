@@ -21,7 +21,8 @@ from cmr_course.validate import is_number, is_whole, require, say
 MAPS = ("", "espirit", "known", "wrong", "learned")
 REGIONS = ("full", "heart", "dynamic", "static")
 NOT_IN_KEY = ("value", "reference", "commit", "seconds", "peak_memory")
-DECIMALS = {"nmse": 4, "psnr": 2, "ssim": 4}
+DECIMALS = {"psnr": 2}
+"""Digits after the point in tables; four for any other metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,23 +87,28 @@ class Result:
 
 COLUMNS = tuple(field.name for field in fields(Result))
 """The columns of a results file, in order."""
+ALWAYS = ("method", "metric", "value")
+"""The columns that a row of a results file never leaves out."""
+UNSAID = {field.name: field.default for field in fields(Result)}
+"""What a column holds where a row of a results file leaves it out."""
 
 
 def results_of(
-    scores: Mapping[str, Float[Tensor, "batch frame"]],
+    scores: Mapping[str, Float[Tensor, "batch frame"]] | Mapping[tuple[str, str], Float[Tensor, "batch frame"]],
     shared: Mapping[str, Any],
     *,
     item: int = 0,
     frames: bool = False,
 ) -> list[Result]:
-    """Rows of one series: for each metric the mean over its frames, and with `frames` each frame as well.
+    """Rows of one series: for each metric, in each region, the mean over its frames, and with `frames` each frame too.
 
-    scores: what :func:`evaluate` returns; `item` is the place of the series in the batch.
-    shared: the other columns, by name.
+    scores: what :func:`evaluate` returns, by metric or by (metric, region); `item` is the place of the series in the
+    batch. shared: the other columns, by name.
     """
     rows = []
-    for metric, values in scores.items():
-        series = Result(metric=metric, value=float(values[item].mean()), **shared)
+    for key, values in scores.items():
+        about: dict[str, Any] = {"metric": key} if isinstance(key, str) else {"metric": key[0], "region": key[1]}
+        series = Result(value=float(values[item].mean()), **about, **shared)
         rows.append(series)
         if frames:
             rows += [replace(series, frame=t, value=value) for t, value in enumerate(values[item].tolist())]
@@ -179,7 +185,7 @@ def format_table(results: Iterable[Result]) -> str:
                 *(_mean_cell(column) for column in by_metric),
             ]
         )
-    return _aligned(table)
+    return aligned(table)
 
 
 def _heading(row: Result) -> str:
@@ -195,7 +201,7 @@ def _mean_cell(rows: Sequence[Result]) -> str:
     return f"{sum(values) / len(values):.{DECIMALS.get(rows[0].metric, 4)}f}"
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> str:
+def aligned(table: Sequence[Sequence[str]]) -> str:
     """Columns of equal width: text to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
@@ -207,17 +213,21 @@ def _aligned(table: Sequence[Sequence[str]]) -> str:
 
 
 def _as_json(row: Result) -> dict[str, Any]:
-    """A row by column; JSON has no infinity, which the PSNR of identical images is, so it is written as text."""
+    """A row by column, those that do not apply left out: a results file is committed, and stays small.
+
+    JSON has no infinity, which the PSNR of identical images is, so it is written as text.
+    """
     numbers = {name: int(value) if is_whole(value) else value for name, value in asdict(row).items()}  # numpy's too
     numbers = {name: float(v) if is_number(v) and not is_whole(v) else v for name, v in numbers.items()}
-    return {name: str(v) if isinstance(v, float) and math.isinf(v) else v for name, v in numbers.items()}
+    used = {name: v for name, v in numbers.items() if name in ALWAYS or v != UNSAID[name]}
+    return {name: str(v) if isinstance(v, float) and math.isinf(v) else v for name, v in used.items()}
 
 
 def _from_json(columns: Any) -> Result:
     require(isinstance(columns, dict), f"got {type(columns).__name__}, want an object with the columns of a result")
-    unknown, missing = sorted(set(columns) - set(COLUMNS)), [name for name in COLUMNS if name not in columns]
+    unknown, missing = sorted(set(columns) - set(COLUMNS)), [name for name in ALWAYS if name not in columns]
     require(not unknown, f"got unknown columns {', '.join(unknown)}, want those of a result")
-    require(not missing, f"got no columns {', '.join(missing)}, want all of a result")
+    require(not missing, f"got no columns {', '.join(missing)}, want them in every result")
     if columns["value"] in ("inf", "-inf"):
         columns = columns | {"value": float(columns["value"])}
     return Result(**columns)

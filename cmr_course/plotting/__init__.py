@@ -6,10 +6,12 @@ returns a matplotlib figure and leaves showing it to the caller. What is compare
 
 from __future__ import annotations
 
+from cmr_course.metrics import heart_box
 from cmr_course.plotting.beating import BeatingHeart, beating
-from cmr_course.plotting.comparison import heart_box, show_comparison
+from cmr_course.plotting.comparison import show_comparison
 from cmr_course.plotting.panels import show_coils, show_errors, show_frames, show_images, show_phase, show_xt
 from cmr_course.plotting.sampled import show_kspace, show_masks
+from cmr_course.plotting.statistics import paired
 from cmr_course.plotting.style import METHOD_STYLE, MethodStyle, compact_png, setup
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "beating",
     "compact_png",
     "heart_box",
+    "paired",
     "setup",
     "show_coils",
     "show_comparison",

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cmr_course.plotting.comparison import Box, checked_box
+from cmr_course.metrics.regions import Box
+from cmr_course.plotting.comparison import checked_box
 from cmr_course.plotting.inputs import Shown, require_named, require_same_size, say_range, series_of, shown_range
 from cmr_course.plotting.panels import chosen_frames
 from cmr_course.plotting.style import bare, grid, wrapped

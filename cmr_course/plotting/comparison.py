@@ -2,69 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Integer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cmr_course.acquisition import Truth
 from cmr_course.metrics import psnr, ssim
+from cmr_course.metrics.regions import Box
 from cmr_course.plotting.inputs import Shown, require_named, require_same_size, say_range, series_of, shown_range
 from cmr_course.plotting.panels import LINE, profile
 from cmr_course.plotting.style import ERROR_MAP, bare, grid, wrapped
-from cmr_course.validate import is_number, is_whole, require, require_positive, say
-
-Box = tuple[int, int, int, int]
-"""(y0, y1, x0, x1): rows y0 to y1 − 1, columns x0 to x1 − 1."""
-
-HEART_WORDS = ("lv_", "rv_", "ventric", "myocard", "papillary")
-"""A label belongs to the heart if its name contains one of these."""
-
-
-def heart_box(
-    truth: Truth | Integer[Tensor, "*batch frame y x"],
-    *,
-    label_names: Mapping[str, int] | None = None,
-    names: Sequence[str] = HEART_WORDS,
-    margin: float = 0.15,
-    item: int = 0,
-) -> Box:
-    """Bounding box (y0, y1, x0, x1) of the heart over all frames, with a margin on each side, inside the image.
-
-    truth: a Truth with labels, or labels (frame, y, x) or (batch, frame, y, x) with their `label_names`.
-    names: a label belongs to the heart if its name contains one of these words (small letters).
-    margin: fraction of the box's longer side.
-
-    Raises:
-        ValueError: no labels, no label with such a name, or no pixel that carries one.
-    """
-    labels = truth.labels if isinstance(truth, Truth) else truth
-    known = truth.label_names if isinstance(truth, Truth) and label_names is None else label_names
-    if labels is None or not known:
-        raise ValueError("truth: got no labels or no label_names, want both to find the heart")
-    require(isinstance(labels, Tensor), f"truth: got {say(labels)}, want a Truth or a tensor of labels")
-    require(labels.ndim in (3, 4), f"truth: got labels of shape {tuple(labels.shape)}, want (frame, y, x) or 4 axes")
-    there = labels.ndim == 3 or (is_whole(item) and -len(labels) <= item < len(labels))
-    require(there, f"item: got {say(item)}, want a batch item of the labels (0…{len(labels) - 1})")
-    require(is_number(margin) and 0 <= margin < 10, f"margin: got {say(margin)}, want a fraction from 0 up")
-    require(not isinstance(names, str), f"names: got {names!r}, want a list of words")
-    numbers = [number for name, number in known.items() if any(word in name.lower() for word in names)]
-    require(len(numbers) > 0, f"names: got {list(names)}, want words found in {', '.join(known)}")
-    series = labels[item] if labels.ndim == 4 else labels
-    heart = torch.isin(series, torch.tensor(numbers, device=series.device)).any(0)
-    require(bool(heart.any()), f"truth: got no pixel labelled {list(names)}, want a heart in the image")
-    rows, columns = (torch.nonzero(heart.any(axis)).flatten() for axis in (1, 0))
-    y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    extra = round(margin * max(y1 - y0, x1 - x0))
-    height, width = heart.shape
-    return max(0, y0 - extra), min(height, y1 + extra), max(0, x0 - extra), min(width, x1 + extra)
+from cmr_course.validate import is_whole, require, require_positive, say
 
 
 @dataclass(frozen=True)

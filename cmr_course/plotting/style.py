@@ -61,10 +61,11 @@ METHOD_STYLE: dict[str, MethodStyle] = {
     for order, (name, look) in enumerate(
         {
             "zero-filled": (_GREY, "x", ":"),
+            "view-sharing": (_GREY, "s", "-."),
             "cg-sense": (_BLACK, "o", "-"),
             "grappa": (_BLACK, "s", "--"),
-            "k-t sparse-sense": (_GREY, "^", "-"),
-            "l+s": (_GREY, "D", "--"),
+            "kt-sparse-sense": (_GREY, "^", "-"),
+            "low-rank-sparse": (_GREY, "D", "--"),
             "3d-cnn": (_SKY, "o", "-"),
             "cascade": (_BLUE, "o", "-"),
             "d5c5": (_BLUE, "s", "--"),

@@ -1,12 +1,15 @@
-"""SSIM, PSNR and NMSE of scikit-image, pytorch_msssim and fastMRI."""
+"""SSIM, PSNR and NMSE of scikit-image, pytorch_msssim and fastMRI; HaarPSI of piq; the challenges' scores."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cmr_course.image import gaussian_window, ssim_map, uniform_window
-from cmr_course.metrics import nmse, psnr, ssim
+from cmr_course.metrics import challenge_scores, nmse, psnr, ssim
+from cmr_course.metrics.haarpsi import haarpsi, haarpsi_images
 from tests.parity.runner import Fixture, check, close
 
 EXACT = 1e-9  # float64 on both sides
@@ -29,11 +32,17 @@ def msssim(prediction: Tensor, reference: Tensor) -> Tensor:
 def metrics(fixture: Fixture) -> None:
     for case in fixture.config["cases"]:
         image_pair(fixture, case["key"])
+        for variant in case.get("haarpsi_variants", []):
+            haarpsi_variant(fixture, case["key"], variant)
         fixture.ran += 1
+    if "out/rgb/haarpsi" in fixture:
+        colour = (255 * fixture[f"in/rgb/{name}"].double() for name in ("pred", "gt"))
+        close("rgb/haarpsi", haarpsi_images(*colour), fixture["out/rgb/haarpsi"], EXACT)
     if "out/batch3/fastmri_ssimloss" in fixture:
         batch_of_three(fixture)
     if "in/series/gt" in fixture:
         series(fixture)
+        challenges(fixture)
 
 
 def image_pair(fixture: Fixture, key: str) -> None:
@@ -62,6 +71,26 @@ def image_pair(fixture: Fixture, key: str) -> None:
             close(f"{key}/{name}", compute().to(wanted.dtype), wanted, tolerance)
     if f"out/{key}/skimage_psnr" not in fixture and torch.equal(prediction, reference):
         assert torch.isinf(psnr(*one_frame)).all(), f"{key}: PSNR of identical images must be infinite"
+
+
+def haarpsi_variant(fixture: Fixture, key: str, variant: dict[str, Any]) -> None:
+    """piq's HaarPSI for a data range of one, unless the variant names another; some variants fail in piq."""
+    name = f"out/{key}/haarpsi_v{variant['variant']}"
+    if "error" in variant:
+        return
+    options = {"data_range": 1.0, **variant["kwargs"]}
+    reference, prediction = (fixture[f"in/{key}/{side}"] for side in ("gt", "pred"))
+
+    def score(image: Tensor) -> Tensor:
+        return haarpsi(image[None, None], reference[None, None], **options)[0]
+
+    close(name, score(prediction), fixture[name], EXACT)
+    if f"{name}_grad_pred" in fixture:
+        close(f"{name}_grad_pred", gradient(score, prediction), fixture[f"{name}_grad_pred"], GRADIENT)
+    if f"{name}_f32" in fixture:
+        level = options.pop("data_range")
+        single = ((255 / level * image)[None, None] for image in (prediction, reference))
+        close(f"{name}_f32", haarpsi_images(*single, **options), fixture[f"{name}_f32"], SINGLE)
 
 
 def gradient(score, image: Tensor) -> Tensor:
@@ -94,3 +123,16 @@ def series(fixture: Fixture) -> None:
         close(f"series/{name}_raw", metric(prediction, reference)[0], fixture[f"out/series/{name}_raw"], EXACT)
     single = ssim(prediction.float(), reference.float())[0]
     close("series/ssim_raw_float32input", single, fixture["out/series/ssim_raw_float32input"], SINGLE)
+
+
+def challenges(fixture: Fixture) -> None:
+    """Every year, both branches, as declared and as the organisers' scripts call it."""
+    reference, prediction = fixture["in/series/gt"], fixture["in/series/pred"]
+    pairs = {"3d": (prediction, reference), "4d": (prediction[None], reference[None])}
+    for year in (2023, 2024, 2025):
+        for branch, pair in pairs.items():
+            for order, as_scripts in (("as_declared", False), ("gtfirst", True)):
+                scores = challenge_scores(*pair, year, as_scripts=as_scripts)
+                for name, values in scores.items():
+                    key = f"cmr{year}_{branch}_{order}_{name}"
+                    close(f"series/{key}", values.flatten(), fixture[f"out/series/{key}"], EXACT)

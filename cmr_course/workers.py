@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import Any, TypeVar
-
-from cmr_course.command_line.options import warm_up
-from cmr_course.command_line.signals import handled
 
 Tell = Callable[[], None]
 """Called by a job whenever it is a step further."""
+Handler = Callable[[int, FrameType | None], Any] | signal.Handlers
 J = TypeVar("J")
 R = TypeVar("R")
 Work = Callable[[J, Tell], R]
@@ -127,3 +127,26 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def handled(number: signal.Signals, handler: Handler) -> Iterator[None]:
+    """In the block, signal `number` goes to `handler`. Other threads than the main one cannot set it, and go on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def warm_up() -> None:
+    """One small single-threaded sqrt first.
+
+    The first multi-threaded torch.sqrt of a process is sometimes wrong by 3e-4 (torch 2.13.0, CPU, two threads).
+    """
+    import torch
+
+    torch.ones(8).sqrt()

@@ -1,0 +1,52 @@
+"""Make the Results of a design: python -m benchmarks.classical DESIGN [--workers N] [--subjects ...].
+
+Results go to results/DESIGN.jsonl, after each cell, so that a run that was stopped goes on. Delete the file to begin
+anew, after a change of a method or of the simulator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cmr_course.benchmark import DESIGNS, design, run, subset
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def commit() -> str:
+    """Of the checkout, with a mark where it has changes."""
+    call = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def series_folder() -> Path:
+    """Where the real series are."""
+    named = os.environ.get("CMR_COURSE_DATA")
+    return Path(named) if named else ROOT.parent / "shared" / "data"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("design", choices=DESIGNS)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--subjects", nargs="+", help="only these")
+    options = parser.parse_args(arguments)
+    chosen = design(options.design)
+    if options.subjects:
+        chosen = subset(chosen, [int(name) if name.isdigit() else name for name in options.subjects])
+    path = ROOT / "results" / f"{options.design}.jsonl"
+    folder = series_folder() if chosen.needs_real else None
+    with tqdm(total=len(chosen.cells), unit="cell") as bar:
+        run(
+            chosen.cells, chosen.methods, path, workers=options.workers, folder=folder, commit=commit(), tell=bar.update
+        )
+
+
+if __name__ == "__main__":
+    main()

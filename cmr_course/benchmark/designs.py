@@ -1,0 +1,67 @@
+"""Named sets of cells: what is compared where in the book."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from types import MappingProxyType
+
+from cmr_course.benchmark.cells import PERTURBATIONS, Cell
+from cmr_course.splits import TEST
+from cmr_course.validate import require, say
+
+CLASSICAL = ("zero-filled", "view-sharing", "grappa", "cg-sense", "kt-sparse-sense", "low-rank-sparse")
+"""Every classical method, in the order of the book."""
+MASKS = ("uniform", "kt_uniform")
+REAL_SERIES = ("sunnybrook_SC-HF-I-1", "sunnybrook_SC-HF-I-2", "sunnybrook_SC-HF-I-5")
+"""Three patients of the Sunnybrook Cardiac Data, central slice; read from a folder, never committed."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which cells, by which methods. needs_real: some subjects are real series, which have to be on disk."""
+
+    title: str
+    cells: tuple[Cell, ...]
+    methods: tuple[str, ...]
+    needs_real: bool = False
+
+
+def _classical() -> Design:
+    levels = product(TEST[:10], ("sax", "4ch"), MASKS, (4.0, 8.0, 24.0))
+    cells = [Cell(subject=s, view=v, mask=m, acceleration=R, matrix=(192, 192)) for s, v, m, R in levels]
+    return Design("ten test subjects, short axis and four chambers, 192 x 192", tuple(cells), CLASSICAL)
+
+
+def _robustness() -> Design:
+    usual = [Cell(subject=s, mask="kt_uniform") for s in TEST[:6]]
+    cells = [replace(cell, perturbation=name) for cell, name in product(usual, PERTURBATIONS)]
+    cells += [replace(cell, maps=maps) for cell, maps in product(usual, ("known", "wrong"))]
+    return Design("six test subjects, one thing wrong at a time, 128 x 128", tuple(cells), CLASSICAL)
+
+
+def _real() -> Design:
+    levels = product(REAL_SERIES, MASKS, (4.0, 8.0, 24.0))
+    cells = [Cell(subject=s, mask=m, acceleration=R) for s, m, R in levels]
+    return Design("three real series, central slice, 128 x 128", tuple(cells), CLASSICAL, needs_real=True)
+
+
+DESIGNS: Mapping[str, Callable[[], Design]] = MappingProxyType(
+    {"classical": _classical, "robustness": _robustness, "real": _real}
+)
+"""What makes each design, by name; Results of a design are in ``results/NAME.jsonl``."""
+
+
+def design(name: str) -> Design:
+    """The design called `name`."""
+    known = isinstance(name, str) and name in DESIGNS
+    require(known, f"design: got {say(name)}, want one of {', '.join(DESIGNS)}")
+    return DESIGNS[name]()
+
+
+def subset(chosen: Design, subjects: Sequence[int | str]) -> Design:
+    """The cells of these subjects only."""
+    cells = tuple(cell for cell in chosen.cells if cell.subject in subjects)
+    require(bool(cells), f"subjects: got {say(subjects)}, want some of {chosen.title}")
+    return Design(chosen.title, cells, chosen.methods, chosen.needs_real)

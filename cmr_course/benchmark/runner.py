@@ -1,0 +1,140 @@
+"""Every method on the same hearts: cells in, Results out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cmr_course.acquisition import Reconstructor
+from cmr_course.benchmark.cells import Cell, measured
+from cmr_course.classical import method
+from cmr_course.metrics import Result, append_results, evaluate, read_results, results_of
+from cmr_course.validate import require
+from cmr_course.workers import Tell, done
+
+METRICS = ("psnr", "ssim")
+REGIONS = ("full", "heart")
+REFERENCE = "noise-free truth"
+
+
+def score(
+    cell: Cell,
+    methods: Mapping[str, Reconstructor],
+    *,
+    metrics: Sequence[str] = METRICS,
+    regions: Sequence[str] = REGIONS,
+    folder: str | os.PathLike[str] | None = None,
+    commit: str = "",
+) -> list[Result]:
+    """Measure `cell` once, reconstruct it by each method, and score: a row for each metric in each region.
+
+    metrics, regions: names that :func:`cmr_course.metrics.evaluate` knows. A method that refuses the cell
+    (ValueError) is recorded as undefined, with value None.
+    """
+    acquisition, truth = measured(cell, folder)
+    shared = {**cell.columns(acquisition), "reference": REFERENCE, "commit": commit}
+    rows: list[Result] = []
+    for name, reconstruct in methods.items():
+        began = time.perf_counter()
+        try:
+            image = reconstruct(acquisition)
+        except ValueError:
+            undefined = [(metric, region) for region in regions for metric in metrics]
+            rows += [Result(method=name, metric=m, region=r, value=None, **shared) for m, r in undefined]
+            continue
+        seconds = round(time.perf_counter() - began, 3)
+        scores = evaluate(image, truth, metrics=metrics, regions=regions)
+        rows += results_of(scores, {**shared, "method": name, "seconds": seconds})
+    return rows
+
+
+def run(
+    cells: Iterable[Cell],
+    methods: Sequence[str],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    workers: int = 1,
+    folder: str | os.PathLike[str] | None = None,
+    commit: str = "",
+    tell: Callable[[], None] = lambda: None,
+    metrics: Sequence[str] = METRICS,
+    regions: Sequence[str] = REGIONS,
+) -> list[Result]:
+    """Score every cell by every method of these names; what `path` already holds is not made again.
+
+    path: a file of Results, appended to after each cell, so that a run that was stopped goes on where it was.
+    workers: processes. tell: called after each cell.
+    """
+    for name in methods:
+        method(name)  # unknown names are refused before the first minute of work
+    present = read_results(path) if path is not None and Path(path).exists() else []
+    have = {_identity(row) for row in present}
+    jobs = []
+    for cell in dict.fromkeys(cells):
+        missing = tuple(name for name in methods if not _expected(cell, name, metrics, regions) <= have)
+        if missing:
+            jobs.append(_Job(cell, missing, None if folder is None else str(folder), commit, (*metrics,), (*regions,)))
+    rows: list[Result] = []
+    with closing(done(_work, jobs, workers, lambda: None)) as finished:
+        for _, found in finished:
+            rows += found
+            if path is not None:
+                append_results(path, found)
+            tell()
+    return [*present, *rows]
+
+
+@dataclass(frozen=True)
+class _Job:
+    cell: Cell
+    methods: tuple[str, ...]
+    folder: str | None
+    commit: str
+    metrics: tuple[str, ...]
+    regions: tuple[str, ...]
+
+
+def _work(job: _Job, tell: Tell) -> list[Result]:
+    methods = {name: method(name) for name in job.methods}
+    settings = {"metrics": job.metrics, "regions": job.regions}
+    return score(job.cell, methods, **settings, folder=job.folder, commit=job.commit)  # type: ignore[arg-type]
+
+
+IDENTITY = ("method", "subject", "view", "matrix", "coils", "snr_db", "maps", "perturbation", "mask", "nominal_R")
+"""Columns that tell which cell and method a row is of, before anything was measured."""
+
+
+def _identity(row: Result) -> tuple[Any, ...]:
+    return (*(getattr(row, name) for name in IDENTITY), row.metric, row.region)
+
+
+def _expected(cell: Cell, name: str, metrics: Sequence[str], regions: Sequence[str]) -> set[tuple[Any, ...]]:
+    """The identities of the rows that `cell` gives by method `name`."""
+    columns = {
+        **{key: getattr(cell, key) for key in ("view", "coils", "maps", "perturbation", "mask")},
+        "method": name,
+        "subject": str(cell.subject),
+        "matrix": "x".join(map(str, cell.matrix)),
+        "snr_db": float(cell.snr_db),
+        "nominal_R": float(cell.acceleration),
+    }
+    return {(*(columns[key] for key in IDENTITY), m, r) for m in metrics for r in regions}
+
+
+def select(results: Iterable[Result], **wanted: Any) -> list[Result]:
+    """The rows whose columns have the values `wanted`; a set, list or tuple names several that are welcome."""
+    unknown = [name for name in wanted if name not in Result.__dataclass_fields__]
+    require(not unknown, f"wanted: got {', '.join(unknown)}, want columns of a Result")
+
+    def fits(row: Result) -> bool:
+        return all(
+            getattr(row, name) in value if isinstance(value, set | list | tuple) else getattr(row, name) == value
+            for name, value in wanted.items()
+        )
+
+    return [row for row in results if fits(row)]
