@@ -10,8 +10,11 @@ import torch
 
 from cmr_course.plane import Plane
 from cmr_course.receiver import VENDORS, Receiver
-from cmr_course.simulation import CONDITIONS, MOTIONS, RHYTHMS, VIEWS, Lesion, Scan, Subject, simulate
+from cmr_course.simulation import CONDITIONS, MOTIONS, RHYTHMS, VIEWS, Anatomy, Lesion, Scan, Subject, simulate
 from cmr_course.simulation.canvas import LABELS
+from cmr_course.simulation.heart import Heart
+from cmr_course.simulation.motion import STRONGEST
+from cmr_course.simulation.pose import Pose
 
 pytestmark = pytest.mark.bad_input
 
@@ -112,10 +115,60 @@ def test_a_lesion_anywhere(radius, contrast):
         assert_sound([Subject(1, lesion=Lesion(place, radius, contrast))], TINY)
 
 
-@pytest.mark.parametrize("subject", [None, [], (), 7, "7", [7], [Subject(1), None]], ids=str)
+NOBODY = [None, [], (), 7, "7", [7], [Subject(1), None], np.array(5), torch.tensor(5), np.array([5]), torch.ones(2)]
+
+
+@pytest.mark.parametrize("subject", NOBODY, ids=str)
 def test_what_is_no_subject_is_named(subject):
     with pytest.raises(ValueError, match=r"^subject: got"):
         run(subject, TINY)
+
+
+@pytest.mark.parametrize("subject", ["x", 3, [Subject(1)]], ids=str)
+def test_an_anatomy_is_that_of_a_subject(subject):
+    with pytest.raises(ValueError, match=r"^subject: got .*, want a Subject"):
+        Anatomy.of(subject)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"matrix": (16, 4097)}, r"matrix: got \(16, 4097\), want two whole numbers \(ky, kx\) from 16 to 4096"),
+        ({"matrix": (10**9, 16)}, "matrix: got"),
+        ({"frames": 1001}, "frames: got 1001, want a whole number from 1 to 1000"),
+    ],
+)
+def test_sizes_beyond_all_reason_are_refused(changed, says):
+    with pytest.raises(ValueError, match=says):
+        replace(TINY, **changed)
+
+
+def test_a_picture_with_the_body_at_its_rim_says_which():
+    """Axial, its centre behind the back: there is no signal where the noise is measured against it."""
+    plane = Plane((0.0, 260.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), 0.0)
+    with pytest.raises(ValueError, match="view: got behind, moved by 5 mm: only a rim of the body, want one with"):
+        run(Subject(4), replace(TINY, view="behind", plane=plane, offset=5.0))
+
+
+@pytest.mark.parametrize("rhythm", ["ectopic", "irregular"])
+def test_an_infarct_leaves_room_for_stronger_beats(rhythm):
+    """Where the regular heart empties all that moves, an odd beat would empty more than there is."""
+    usual = Subject(5, condition="infarcted")
+    limit = 0.97 * Heart.of(usual, Pose.of(usual)).moving
+    at_most = replace(usual, ejection_fraction=limit - 1e-3)
+    assert Heart.of(at_most, Pose.of(usual)).infarct is not None
+    odd = replace(at_most, rhythm=rhythm)
+    with pytest.raises(ValueError, match=f"ejection_fraction: got .* of its {rhythm} beats are stronger: want less"):
+        Heart.of(odd, Pose.of(odd))
+    allowed = replace(odd, ejection_fraction=limit / STRONGEST - 1e-3)
+    heart = Heart.of(allowed, Pose.of(allowed))
+    angle = torch.linspace(-3.14, 3.14, 60)[:, None]
+    w = torch.linspace(0, heart.length, 50)
+    motion = heart.infarct.motion(angle.cos(), angle.sin(), w)
+    beat = torch.tensor(STRONGEST)
+    at = heart.contours(heart.outline(angle.cos(), angle.sin()), w, beat, motion)
+    assert float(at.endo.min()) >= 0
+    assert_sound([allowed], TINY)
 
 
 @pytest.mark.parametrize("value", [NAN, float("inf"), "60", True, [60], 1e9, torch.tensor(0.5)], ids=str)

@@ -13,6 +13,7 @@ from cmr_course.plane import Plane
 from cmr_course.simulation.canvas import LABELS, Canvas
 from cmr_course.simulation.chest import Chest
 from cmr_course.simulation.pose import Pose
+from cmr_course.simulation.shapes import chain
 from cmr_course.simulation.subject import Subject
 from cmr_course.simulation.texture import Texture
 from cmr_course.simulation.tissue import BalancedSSFP
@@ -52,11 +53,18 @@ def hull_of(pose: Pose, scale: float = 1.0) -> Tensor:
     return torch.cat([ventricles, atrium, aorta], dim=1)
 
 
+AORTA = chain(((27.0, 58.0, 90.0), (27.0, 58.0, 20.0), (24.0, 58.0, -60.0), (15.0, 50.0, -140.0)), (12.0,) * 4)
+"""A stand-in for the descending aorta."""
+
+
+def built(subject: Subject, scale: float = 1.0) -> Chest:
+    pose = Pose.of(subject)
+    return Chest.of(subject, pose, hull_of(pose, scale), AORTA)
+
+
 @functools.cache
 def chest_of(seed: int, scale: float = 1.0) -> Chest:
-    subject = Subject(seed)
-    pose = Pose.of(subject)
-    return Chest.of(subject, pose, hull_of(pose, scale))
+    return built(Subject(seed), scale)
 
 
 def grid() -> Tensor:
@@ -72,7 +80,8 @@ def blank(points: Tensor) -> Canvas:
 
 def painted(seed: int, points: Tensor) -> Canvas:
     canvas = blank(points)
-    chest_of(seed).paint(canvas, points, Texture.of(Subject(seed), CPU))
+    chest = chest_of(seed)
+    chest.paint(canvas, chest.locate(points), Texture.of(Subject(seed), CPU))
     return canvas
 
 
@@ -149,7 +158,7 @@ def test_the_body_reaches_from_the_belly_to_the_neck(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_heart_and_vessels_fit_in(seed: int, scale: float) -> None:
     chest, hull = chest_of(seed, scale), hull_of(Pose.of(Subject(seed)), scale)
-    assert float(chest.wall(hull).min()) >= 10
+    assert float(chest.locate(hull).inside.min()) >= 10
     assert float(chest.diaphragm.above(*hull).min()) >= 1
     x, y, z = hull
     assert float(chest.spine.body(x, chest.spine.ahead(y, z)).max()) < 0
@@ -187,6 +196,17 @@ def test_organs_stay_apart(seed: int) -> None:
             assert not touches(cut, one, other)
 
 
+@pytest.mark.parametrize("seed", range(0, 40, 4))
+def test_organs_give_way_to_the_aorta(seed: int) -> None:
+    """Its wall and a rim of fat lie between it and every organ of the belly."""
+    points, labels = grid(), volume(seed)
+    away = -torch.stack([tube.distance(*points) for tube in AORTA]).amax(0)
+    for name in ("liver", "liver_vessel", "stomach", "spleen"):
+        assert float(away[labels == LABELS[name]].min()) > 2.5, name
+    near = (away > 0) & (away < 2) & (points[2] < -80)
+    assert bool((labels[near] == LABELS["abdomen"]).any())
+
+
 def test_breath_is_closed_and_small() -> None:
     phase = torch.linspace(0, 1, 101, dtype=torch.float64)
     spans = []
@@ -207,10 +227,10 @@ def test_breath_is_closed_and_small() -> None:
 @pytest.mark.parametrize("seed", [0, 4, 11])
 def test_drift_is_that_of_the_diaphragm_and_dies_out_upwards(seed: int) -> None:
     chest, points, labels = chest_of(seed), grid(), volume(seed)
-    drift, wall = chest.drift(points), chest.wall(points)
-    above = chest.diaphragm.above(*points)
+    located = chest.locate(points)
+    drift, wall, above = chest.drift(located), located.inside, located.above
     assert float(drift.min()) >= 0
-    assert float(drift.max()) <= 1
+    assert float(drift.max()) <= 1 + 1e-6
     assert bool((drift[wall <= 0] == 0).all())
     assert bool((drift[labels == LABELS["spinal_canal"]] == 0).all())
     far = (points[0].abs() > 60) & (wall > 12)
@@ -228,7 +248,7 @@ def test_wall_is_a_distance() -> None:
     points = torch.zeros((3, 20), dtype=torch.float32)
     points[0] = torch.linspace(70, 120, 20, dtype=torch.float32)
     points[1] = 25
-    wall = chest.wall(points)
+    wall = chest.locate(points).inside
     slope = (wall[1:] - wall[:-1]) / (points[0, 1:] - points[0, :-1])
     assert bool(((slope < -0.7) & (slope > -1.3)).all())
 
@@ -236,11 +256,11 @@ def test_wall_is_a_distance() -> None:
 def test_same_seed_same_bytes() -> None:
     plane = Plane((0.0, 10.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)).points((64, 64), (380.0, 380.0))
     subject = Subject(6)
-    pose = Pose.of(subject)
     pictures = []
     for _ in range(2):
         canvas = blank(plane)
-        Chest.of(subject, pose, hull_of(pose)).paint(canvas, plane, Texture.of(subject, CPU))
+        chest = built(subject)
+        chest.paint(canvas, chest.locate(plane), Texture.of(subject, CPU))
         pictures.append(canvas.signal)
     assert pictures[0].dtype == torch.float32
     assert torch.equal(pictures[0], pictures[1])
@@ -291,7 +311,9 @@ def test_the_chest_does_not_depend_on_the_number_of_points() -> None:
 
 
 @pytest.mark.bad_input
-def test_no_hull_is_refused() -> None:
+def test_neither_hull_nor_aorta_may_be_missing() -> None:
     subject = Subject(0)
     with pytest.raises(ValueError, match="hull: got no points"):
-        Chest.of(subject, Pose.of(subject), torch.zeros((3, 0), dtype=torch.float32))
+        Chest.of(subject, Pose.of(subject), torch.zeros((3, 0), dtype=torch.float32), AORTA)
+    with pytest.raises(ValueError, match="aorta: got 1 pieces"):
+        Chest.of(subject, Pose.of(subject), hull_of(Pose.of(subject)), AORTA[:1])

@@ -11,10 +11,12 @@ from scipy import ndimage
 
 from cmr_course.plane import Plane
 from cmr_course.simulation import CONDITIONS, Anatomy, Scan, Subject
-from cmr_course.simulation.canvas import LABELS
+from cmr_course.simulation.canvas import LABELS, Canvas
 from cmr_course.simulation.motion import Beat
-from cmr_course.simulation.render import Grid, _still, render
+from cmr_course.simulation.render import Grid, Still, render
+from cmr_course.simulation.shapes import Field
 from cmr_course.simulation.texture import Texture
+from cmr_course.simulation.tissue import BalancedSSFP
 from cmr_course.simulation.views import planes
 
 CPU = torch.device("cpu")
@@ -30,7 +32,8 @@ LEFT = (*CAVITY, "lv_myocardium")
 VENTRICLES = (*LEFT, "rv_blood", "rv_myocardium")
 BODY_WALL = ("background", "fat", "muscle", "bone", "spinal_canal")
 ORGANS = ("liver", "stomach", "spleen", "spinal_canal", "oesophagus")
-VESSELS = ("aorta", "pulmonary_artery", "pulmonary_vein", "la_blood", "ra_blood", "atrial_wall")
+VESSELS = ("aorta", "pulmonary_artery", "pulmonary_vein", "la_blood", "ra_blood")
+"""That may not run through an organ. The lower vena cava does run through the liver, so its wall is not here either."""
 
 
 def chosen(labels, *names):
@@ -54,7 +57,7 @@ def painted(subject, anatomy, plane, systole=False):
     beat = Beat.of(subject.physiology())
     moments = beat.moments([(beat.closing + beat.filling) / 2 if systole else 0.0], CPU)
     labels = render(subject, anatomy, plane, SCAN, moments).labels[0].numpy()
-    chest = _still(Grid.of(plane, SCAN, CPU), anatomy, SCAN, Texture.of(subject, CPU)).labels
+    chest = Still.of(Grid.of(plane, SCAN, CPU), anatomy, SCAN, Texture.of(subject, CPU)).canvas.labels
     return labels, chest[::2, ::2].numpy()
 
 
@@ -70,8 +73,8 @@ def slices(subject, anatomy):
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_bodies_are_plausible(batch):
-    covered, drawn = dict.fromkeys(ORGANS, 0), dict.fromkeys(ORGANS, 0)
     for subject in subjects(batch):
+        covered, drawn = dict.fromkeys(ORGANS, 0), dict.fromkeys(ORGANS, 0)
         for labels, chest, offset in slices(subject, Anatomy.of(subject)):
             where = (subject.seed, subject.condition, offset)
             over = chosen(labels, *VENTRICLES, *VESSELS)
@@ -85,6 +88,8 @@ def test_bodies_are_plausible(batch):
                 continue
             cavity, right = chosen(labels, *CAVITY), chosen(labels, "rv_blood")
             assert thinnest(cavity, chosen(labels, *LEFT)) >= 3, where
+            # Nearer to the base it is open at end systole: where the base comes down by more than 16 mm, a slice 20 mm
+            # below it passes through that opening.
             assert thinnest(right, ventricles) >= 3, where
             whole = [cavity, chosen(labels, *LEFT)]
             if offset >= 0:  # further down lies the right ventricle's apex, and only slivers of it are cut
@@ -94,10 +99,37 @@ def test_bodies_are_plausible(batch):
                 sizes = np.bincount(pieces.ravel())[1:]
                 assert len(sizes) == 0 or sizes.max() > 0.97 * sizes.sum(), (where, sizes)
             assert cavity.sum() * PIXEL**2 > 60, where
-    for organ in ORGANS:
-        # The aorta runs in a groove at the back of the liver, which is drawn without it.
-        sliver = 0.045 if organ == "liver" else 0.02
-        assert covered[organ] <= sliver * drawn[organ] + 8, (organ, covered[organ], drawn[organ])
+        for organ in ORGANS:
+            assert covered[organ] <= 0.001 * drawn[organ], (subject.seed, organ, covered[organ], drawn[organ])
+
+
+def everywhere(place, reach):
+    """Nothing is skipped."""
+    return True
+
+
+@pytest.mark.parametrize("seed", [8, 21, 41, 78, 141, 170])
+def test_vessels_keep_clear_of_muscle_and_organs(seed):
+    """Seeds in which, before both gave way, a vein ran under the left ventricle or the aorta through the stomach."""
+    subject = Subject(seed, condition=list(CONDITIONS)[seed % 4])
+    anatomy = Anatomy.of(subject)
+    axes = [torch.arange(low, high, 3.0) for low, high in ((-120, 60), (-60, 110), (-80, 110))]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    points = torch.stack([x, y, z])
+    field = Field(points, anatomy.vessels.solids(), everywhere, 10.0)
+    inside = {name: distance > 0 for name, distance in anatomy.vessels.distances(field).items()}
+    heart, local = anatomy.heart, anatomy.pose.local(points)
+    found = heart.material(local, torch.zeros((1, 1, 1)), torch.ones((1, 1)))
+    left = field.cut((found.r.square() < found.at.epi) & (local[2] > 0) & (local[2] < heart.end))
+    assert inside["pulmonary_vein"].any()
+    assert not (inside["pulmonary_vein"] & left).any()
+    blank = torch.zeros_like(points[0])
+    canvas = Canvas(blank, blank.to(torch.int8), BalancedSSFP().levels(3.0), 0.6)
+    anatomy.chest.paint(canvas, anatomy.chest.locate(points), Texture.of(subject, CPU))
+    for organ in ("liver", "liver_vessel", "stomach", "spleen"):
+        drawn = canvas.labels == LABELS[organ]
+        assert drawn.any()
+        assert not (inside["aorta"] & field.cut(drawn)).any(), organ
 
 
 def test_subjects_are_not_all_alike():

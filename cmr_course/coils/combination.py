@@ -41,7 +41,7 @@ def rss(coil_images: Complex[Tensor, "batch frame coil y x"]) -> Float[Tensor, "
     Its derivative where all coils are zero is taken as zero.
     """
     require_axes("coil_images", coil_images, "batch frame coil y x")
-    energy = coil_images.abs().square().sum(-3)
+    energy = (coil_images * coil_images.conj()).real.sum(-3)  # abs() would take a root first
     # The derivative of the square root at zero is infinite, and NaN once it is multiplied by zero.
     dark = energy == 0
     return energy.masked_fill(dark, 1).sqrt().masked_fill(dark, 0)

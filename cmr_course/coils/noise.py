@@ -54,7 +54,7 @@ def apply_matrix(
     fits = matrix.shape[1] == kspace.shape[2] and matrix.dtype == kspace.dtype
     wanted = f"(virtual, {kspace.shape[2]}) of {kspace.dtype}, as kspace"
     require(fits, f"matrix: got {tuple(matrix.shape)} of {matrix.dtype}, want {wanted}")
-    return torch.einsum("vc,bfcyx->bfvyx", matrix, kspace)
+    return (matrix @ kspace.flatten(-2)).unflatten(-1, kspace.shape[-2:])
 
 
 def whiten(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from hashlib import sha256
@@ -31,8 +32,12 @@ def aside(generator: torch.Generator, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def image_terms(shape: tuple[int, int], orders: Sequence[int]) -> Float[Tensor, "term y x"]:
-    """The monomials in y and x of total degrees `orders`, float64, with both axes running from −1 to 1."""
+@functools.lru_cache(maxsize=4)
+def image_terms(shape: tuple[int, int], orders: range) -> Float[Tensor, "term y x"]:
+    """The monomials in y and x of total degrees `orders`, float64, with both axes running from −1 to 1.
+
+    Not to be changed in place: the next caller gets the same ones.
+    """
     y, x = ((torch.arange(n, dtype=torch.float64) - n // 2) / max(n / 2, 1) for n in shape)
     terms = [y[:, None] ** i * x[None, :] ** (degree - i) for degree in orders for i in range(degree + 1)]
     return torch.stack(terms)
@@ -60,7 +65,7 @@ def smooth_phase(
     require(good, f"strength: got {say(strength)}, want radians")
     require(dtype.is_floating_point, f"dtype: got {dtype}, want a real one")
     require_generator("generator", generator)
-    terms = image_terms(shape, range(1, order + 1))
+    terms = image_terms((shape[0], shape[1]), range(1, order + 1))
     drawn = torch.randn((batch, len(terms)), dtype=torch.float64, generator=generator, device=generator.device)
     phase = torch.einsum("bt,tyx->byx", drawn.cpu(), terms)
     largest = phase.abs().amax((-2, -1), keepdim=True)
@@ -85,10 +90,7 @@ def field_offset(
     require(good, f"largest: got {say(largest)}, want Hz from zero up")
     require_generator("generator", generator)
     drawn = torch.randn(9, dtype=torch.float64, generator=generator, device=generator.device).to("cpu", torch.float32)
-    side = torch.linspace(-1, 1, 9, dtype=torch.float32)
-    body = torch.cartesian_prod(side, side, side)
-    body = body[body[:, 0] ** 2 + body[:, 1] ** 2 <= 1]
-    peak = (_place_terms(body.T) * drawn[:, None]).sum(0).abs().max()
+    peak = (_body_terms() * drawn[:, None]).sum(0).abs().max()
     scaled = (largest * drawn / peak.clamp(min=1e-12)).to(device)
     reach = torch.tensor(REACH_MM, dtype=torch.float32, device=device)[:, None, None]
     offsets = []
@@ -96,6 +98,14 @@ def field_offset(
         terms = _place_terms(plane.points(shape, field_of_view_mm, device) / reach)
         offsets.append(torch.einsum("t,tyx->yx", scaled, terms))
     return torch.stack(offsets)
+
+
+@functools.lru_cache(maxsize=1)
+def _body_terms() -> Float[Tensor, "term=9 place"]:
+    """The terms of :func:`_place_terms` all over the body; not to be changed in place."""
+    side = torch.linspace(-1, 1, 9, dtype=torch.float32)
+    body = torch.cartesian_prod(side, side, side)
+    return _place_terms(body[body[:, 0] ** 2 + body[:, 1] ** 2 <= 1].T)
 
 
 def _place_terms(place: Float[Tensor, "xyz=3 ..."]) -> Float[Tensor, "term=9 ..."]:

@@ -37,7 +37,7 @@ SIGNAL_REGION = "above 20 % of the 99th percentile of the temporal mean, central
 """What `About.snr_region` says where there are no labels."""
 ECHO_TIME_MS = 1.7
 """Usual echo time of balanced SSFP."""
-FEW = 2**16
+FEW = 2**18
 """Samples of k-space that are made at a time, where one frame has no more: it keeps memory low."""
 
 Segment = tuple[Complex[Tensor, "batch frame y x"], Bool[Tensor, " ky"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -100,6 +99,19 @@ VENDORS: Mapping[str, VendorProfile] = MappingProxyType(
 """Plausible stand-ins, not measured: they make domains that differ as vendors' do, in size and not in detail."""
 
 
+LIMITS: Mapping[str, tuple[float, float, str]] = MappingProxyType(
+    {
+        "snr_db": (-200.0, 200.0, "dB"),
+        "field": (0.1, 20.0, "tesla"),
+        "phase": (-100.0, 100.0, "radians"),
+        "shading": (0.0, 1.0, ""),
+    }
+)
+"""Least and largest number that each setting of a receiver may have, and its unit."""
+MOST_COILS = 128
+"""Receivers of more coils are refused."""
+
+
 @dataclass(frozen=True)
 class Receiver:
     """Settings of :func:`receive`.
@@ -135,16 +147,14 @@ class Receiver:
         known = ", ".join(VENDORS)
         good = isinstance(self.vendor, str) and self.vendor in VENDORS
         require(good, f"vendor: got {self.vendor!r}, want one of {known}")
-        coils, snr, phase, shading = self.n_coils, self.snr_db, self.phase, self.shading
-        require(coils is None or (is_whole(coils) and coils >= 1), f"n_coils: got {say(coils)}, want one or more")
-        good = snr is None or (is_number(snr) and abs(snr) < math.inf)
-        require(good, f"snr_db: got {say(snr)}, want a finite number, or None for no noise")
-        good = is_number(self.field) and 0 < self.field < math.inf
-        require(good, f"field: got {say(self.field)}, want tesla above zero")
-        good = phase is None or (is_number(phase) and abs(phase) < math.inf)
-        require(good, f"phase: got {say(phase)}, want radians")
-        good = shading is None or (is_number(shading) and 0 <= shading <= 1)
-        require(good, f"shading: got {say(shading)}, want 0 to 1")
+        coils = self.n_coils
+        good = coils is None or (is_whole(coils) and 1 <= coils <= MOST_COILS)
+        require(good, f"n_coils: got {say(coils)}, want 1 to {MOST_COILS}, or None")
+        for name, (low, high, unit) in LIMITS.items():
+            value = getattr(self, name)
+            good = (value is None and name != "field") or (is_number(value) and low <= value <= high)
+            wanted = f"{low:g} to {high:g} {unit}".rstrip() + ("" if name == "field" else ", or None")
+            require(good, f"{name}: got {say(value)}, want {wanted}")
         share = self.noise_correlation
         good = is_number(share) and 0 <= share < 1
         require(good, f"noise_correlation: got {say(share)}, want a number from 0 to below 1")

@@ -7,7 +7,7 @@ from cmr_course.simulation.render import Anatomy
 from cmr_course.simulation.scan import CONTRASTS, MOTIONS, VIEWS, Scan
 from cmr_course.simulation.subject import CONDITIONS, RHYTHMS, Lesion, Subject
 
-VERSION = "0.2"
+VERSION = "0.3"
 """Of the simulated hearts: it changes when the same seed gives other bytes, and trained weights name theirs."""
 
 __all__ = [

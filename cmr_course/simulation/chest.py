@@ -8,9 +8,8 @@ and abdomen; and the diaphragm, which parts chest from abdomen. All else is plac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -21,7 +20,8 @@ from cmr_course.plane import Vector
 from cmr_course.simulation.canvas import Canvas
 from cmr_course.simulation.motion import smoothstep
 from cmr_course.simulation.pose import Pose
-from cmr_course.simulation.subject import Draws, Subject
+from cmr_course.simulation.shapes import Capsule
+from cmr_course.simulation.subject import Draw, Draws, Subject
 from cmr_course.simulation.texture import Grain, Texture
 from cmr_course.validate import require
 
@@ -37,12 +37,10 @@ WAVES = 4
 """How many sines make a coarse field."""
 HILUM: Vector = (35.0, 25.0, 30.0)
 """Where the vessels enter the left lung; those of the right one mirrored."""
+FREE = 3.0
+"""The organs of the belly stay this many mm away from the blood of the descending aorta: its wall and some fat."""
 MARGIN = 5.0
 """Tissue is painted this many mm beyond the region it lies in, so that soft edges meet."""
-
-
-Draw: TypeAlias = Callable[[float, float], float]
-"""A number between two limits; see `Draws.between`."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +99,27 @@ class Cage:
             ),
         )
 
-    def inside(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    def inside(self, points: Float[Tensor, "xyz=3 *shape"]) -> Float[Tensor, "*shape"]:
         """Distance to the inner surface."""
+        return self._smooth(points).add_(self._rough(points))
+
+    def _smooth(self, points: Tensor) -> Tensor:
+        """Distance to the surface without its waves."""
+        x, y, z = points.unbind(0)
         y = y - self.middle
         steep = torch.where(y < 0, y.new_tensor(1 / self.front), y.new_tensor(1 / self.back))
-        v, rim = y * steep, steep.square()
-        w = (z - self.low).clamp(min=0) / self.height
-        u2, v2, w2 = (x / self.side).square(), v.square(), w.square()
-        gauge = (u2 + v2 + w2).sqrt()
-        slope = (u2 / self.side**2 + v2 * rim + w2 / self.height**2).sqrt()
-        distance = (1 - gauge) * (gauge + 1e-4) / (slope + 1e-6)
-        amplitude, kx, ky, kz, phase = torch.tensor(self.waves, dtype=x.dtype, device=x.device).mT
-        places = torch.stack([x, y, z]).flatten(1)
-        waves = torch.addmm(phase[:, None], torch.stack([kx, ky, kz], 1), places).sin_()
-        return distance.add_((amplitude @ waves).reshape(x.shape))
+        u2, v2 = (x / self.side).square_(), (y * steep).square_()
+        w2 = (z - self.low).clamp_(min=0).div_(self.height).square_()
+        gauge = (u2 + v2).add_(w2).sqrt_()
+        slope = v2.mul_(steep.square_()).add_(u2, alpha=1 / self.side**2).add_(w2, alpha=1 / self.height**2).sqrt_()
+        return (1 - gauge).mul_(gauge.add_(1e-4)).div_(slope.add_(1e-6))
+
+    def _rough(self, points: Tensor) -> Tensor:
+        """Height of the surface's waves."""
+        amplitude, kx, ky, kz, phase = torch.tensor(self.waves, dtype=points.dtype, device=points.device).mT
+        phase = phase - ky * self.middle
+        waves = torch.addmm(phase[:, None], torch.stack([kx, ky, kz], 1), points.flatten(1)).sin_()
+        return (amplitude @ waves).reshape(points.shape[1:])
 
     def front_at(self, z: float) -> float:
         """The y of the inner surface in the middle of the front."""
@@ -123,16 +128,16 @@ class Cage:
 
     def around(self, hull: Tensor) -> Cage:
         """The same cage, widened until every point of the hull is :data:`CLEARANCE` inside."""
-        cage, x, y, z = self, *hull.unbind(0)
+        cage = self
+        wanted = CLEARANCE - self._rough(hull)  # widening leaves the waves as they are
         for _ in range(40):
-            lack = CLEARANCE - cage.inside(x, y, z)
-            worst = int(lack.argmax())
-            if float(lack[worst]) <= 0:
+            lack, worst = (wanted - cage._smooth(hull)).max(0)
+            grow = float(lack) + 0.3
+            if grow <= 0.3:
                 break
-            grow = float(lack[worst]) + 0.3
-            u, v = float(x[worst]) / cage.side, float(y[worst] - cage.middle)
+            x, y, z = hull[:, worst].tolist()
+            u, v, w = x / cage.side, y - cage.middle, max(z - cage.low, 0) / cage.height
             v = v / (cage.front if v < 0 else cage.back)
-            w = max(float(z[worst]) - cage.low, 0) / cage.height
             name = "front" if v < 0 else "back"
             cage = replace(
                 cage,
@@ -372,7 +377,7 @@ class Site:
     """
 
     def __init__(self, values: Float[Tensor, "field=16 n"]) -> None:
-        self.values = values
+        self.values, self.points = values, values[:3]
         self.x, self.y, self.z, self.depth, self.fat, self.inside, self.above, self.bump = values[:8].unbind(0)
         self.grain, self.coarse = Grain(*values[8:12].unbind(0)), Grain(*values[12:].unbind(0))
 
@@ -382,8 +387,22 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Located:
+    """Points in patient coordinates, and how far they lie inside the inner surface of the wall (below zero in the wall)
+    and above the diaphragm; all in mm.
+    """
+
+    points: Float[Tensor, "xyz=3 *shape"]
+    inside: Float[Tensor, "*shape"]
+    above: Float[Tensor, "*shape"]
+
+
+@dataclass(frozen=True)
 class Chest:
-    """A subject's chest around its heart and great vessels."""
+    """A subject's chest around its heart and great vessels.
+
+    aorta: places on the centre line of the descending one, from the lowest up, and its radius there, mm.
+    """
 
     skin: Skin
     cage: Cage
@@ -393,19 +412,25 @@ class Chest:
     organs: Organs
     swell: Swell
     heart: Ventricles
+    aorta: Float[Tensor, "xyzr=4 station"]
     pads: tuple[float, float, float]
     lung: tuple[float, float, float]
     breathing: tuple[float, float, float]
 
     @classmethod
-    def of(cls, subject: Subject, pose: Pose, hull: Float[Tensor, "xyz=3 n"]) -> Chest:
-        """The chest of `subject`, wide enough for the `hull`: points on heart and great vessels at end diastole, mm."""
+    def of(cls, subject: Subject, pose: Pose, hull: Float[Tensor, "xyz=3 n"], aorta: Sequence[Capsule]) -> Chest:
+        """The chest of `subject`, wide enough for the `hull`: points on heart and great vessels at end diastole, mm.
+
+        aorta: the descending one, as pieces from the arch downwards, to which the organs of the belly give way.
+        """
         require(hull.numel() > 0, "hull: got no points, want some on the outside of heart and great vessels")
+        require(len(aorta) > 1, f"aorta: got {len(aorta)} pieces, want two or more")
         draw = Draws(subject, "chest").between
         hull = hull.detach().float().cpu()
         cage, spine = Cage.of(draw).around(hull), Spine.of(draw).behind(hull)
         right = draw(-22, 0)
         tops = (right, right - draw(8, 22), draw(2, 10))
+        stations = torch.tensor([(*tube.end, tube.end_radius) for tube in reversed(aorta)], dtype=torch.float32)
         return cls(
             skin=Skin.of(draw, cage, spine),
             cage=cage,
@@ -415,14 +440,15 @@ class Chest:
             organs=Organs.of(draw, cage, tops[1]),
             swell=Swell.of(subject),
             heart=Ventricles.of(pose, hull),
+            aorta=stations.T.contiguous(),
             pads=(draw(6, 18), draw(0, 1), draw(-8, 12)),
             lung=(draw(0.015, 0.045), draw(-0.05, 0.06), draw(0.6, 1.0)),
             breathing=(draw(0.3, 1.4), draw(0, math.tau), draw(-0.35, 0.35)),
         )
 
-    def wall(self, points: Float[Tensor, "xyz=3 *shape"]) -> Float[Tensor, "*shape"]:
-        """How far `points` lie inside the inner surface of the chest wall, mm, negative in the wall and outside."""
-        return self.cage.inside(*points.unbind(0))
+    def locate(self, points: Float[Tensor, "xyz=3 *shape"]) -> Located:
+        """Where `points`, in mm, lie in this chest."""
+        return Located(points, self.cage.inside(points), self.diaphragm.above(*points.unbind(0)))
 
     def breath(self, phase: Float[Tensor, " frame"]) -> Float[Tensor, "frame xyz=3"]:
         """Drift of the diaphragm in mm at `phase` of the cycle (0 to 1), zero at 0 and closed over the cycle."""
@@ -431,19 +457,19 @@ class Chest:
         drift = amplitude * (torch.sin(math.tau * phase + start) - math.sin(start)) / 2
         return torch.stack([torch.zeros_like(drift), forward * drift, drift], dim=-1)
 
-    def drift(self, points: Float[Tensor, "xyz=3 *shape"]) -> Float[Tensor, "*shape"]:
+    def drift(self, located: Located) -> Float[Tensor, "*shape"]:
         """Share of the breathing drift that tissue takes part in: 1 at the diaphragm and below, 0.3 at the apices of
         the lungs, 0 in wall and spine.
         """
-        x, y, z = points.unbind(0)
-        share = 1 - 0.7 * smoothstep(self.diaphragm.above(x, y, z) / 150)
+        x, y, z = located.points.unbind(0)
+        share = 1 - 0.7 * smoothstep(located.above / 150)
         q = self.spine.ahead(y, z)
         spine = torch.maximum(self.spine.body(x, q), torch.minimum(q, 34 - (x - self.spine.x).abs()))
-        return share * smoothstep(self.cage.inside(x, y, z) / 12) * smoothstep(-spine / 10)
+        return share * smoothstep(located.inside / 12) * smoothstep(-spine / 10)
 
-    def paint(self, canvas: Canvas, points: Float[Tensor, "xyz=3 *shape"], texture: Texture) -> None:
-        """Paint the chest as it lies at end diastole, without heart and great vessels, at `points` in mm."""
-        flat = points.flatten(1)
+    def paint(self, canvas: Canvas, located: Located, texture: Texture) -> None:
+        """Paint the chest as it lies at end diastole, without heart and great vessels, at these points."""
+        flat = located.points.flatten(1)
         x, y, z = flat.unbind(0)
         bump = self.skin.bump(x, y, z)
         depth = self.skin.depth(x, y, z) + bump
@@ -451,7 +477,8 @@ class Chest:
         if not len(index):
             return
         whole = Canvas(canvas.signal.flatten().clone(), canvas.labels.flatten().clone(), canvas.levels, canvas.softness)
-        site = self._site(flat.index_select(1, index), depth[index], bump[index], texture)
+        known = torch.stack([depth, bump, located.inside.flatten(), located.above.flatten()])
+        site = self._site(flat.index_select(1, index), known.index_select(1, index), texture)
         body = Canvas(whole.signal[index], whole.labels[index], canvas.levels, canvas.softness)
         _paint(body, site, site.inside < MARGIN, self._wall)
         cavity = site.inside > -MARGIN
@@ -463,15 +490,15 @@ class Chest:
         edge = torch.sigmoid(site.depth / canvas.softness)
         whole.signal[index] = body.signal * shade.clamp(min=0.2) * edge
         whole.labels[index] = body.labels
-        canvas.signal, canvas.labels = whole.signal.reshape(points.shape[1:]), whole.labels.reshape(points.shape[1:])
+        shape = located.inside.shape
+        canvas.signal, canvas.labels = whole.signal.reshape(shape), whole.labels.reshape(shape)
 
-    def _site(self, flat: Tensor, depth: Tensor, bump: Tensor, texture: Texture) -> Site:
-        x, y, z = flat.unbind(0)
+    def _site(self, flat: Tensor, known: Tensor, texture: Texture) -> Site:
+        (x, y, z), (depth, bump, inside, above) = flat.unbind(0), known.unbind(0)
         grain, swell = texture.at(flat), self.swell.at(flat)
         front = smoothstep((self.cage.middle - y) / 60)
         usual = self.skin.fat * (1 - 0.45 * front * (1 - smoothstep(x.abs() / 50)) + 0.3 * smoothstep((-60 - z) / 80))
         fat = (usual * (1 + 0.16 * swell[0]) * (1 - 0.5 * smoothstep((z - 100) / 80))).clamp(min=3.5) + bump
-        inside, above = self.cage.inside(x, y, z), self.diaphragm.above(x, y, z)
         return Site(
             torch.stack(
                 [
@@ -541,7 +568,8 @@ class Chest:
         y = site.y - (self.skin.front + 62 + 0.35 * (x - 20))
         collar = 6.5 - (y.square() + (site.z - top + 22 - 0.14 * x).square()).sqrt()
         collar = torch.minimum(collar, 66 - (x - 84).abs())
-        arm = _ball(x, site.y, site.z, (self.skin.side - 24, 22, top - 30), (23, 23, 24))
+        heads = [((side * (self.skin.side - 24), 22.0, top - 30), (23.0, 23.0, 24.0)) for side in (1, -1)]
+        arm = torch.maximum(*_balls(site.points, *heads))
         bone = torch.minimum(torch.maximum(torch.maximum(blade, collar), arm), layer - 1)
         canvas.paint("bone", bone, "bone")
         canvas.paint(marrow, bone - 1.6, None)
@@ -598,9 +626,12 @@ class Chest:
         within = torch.minimum(below - 2.6 - 0.5 * grain.blotch, site.inside - 0.6)
         canvas.paint(fat * (0.85 + 0.03 * grain.blotch + 0.05 * coarse.fine), within, "abdomen")
         room = torch.minimum(below - 2.4, site.inside - 0.6) - 1.8 * coarse.fine.clamp(min=0)
+        room = torch.minimum(room, self._beside_aorta(site) - FREE)
         liver = torch.minimum(self._liver(site), room)
-        stomach = torch.minimum(self._stomach(site), torch.minimum(room - 2, -liver - 2.5))
-        spleen = _ball(site.x, site.y, site.z, *self.organs.spleen) + 2.5 * coarse.streaks + 0.6 * grain.streaks
+        stomach, spleen = _balls(site.points, self.organs.stomach, self.organs.spleen)
+        stomach = stomach + 4 * coarse.streaks + 0.8 * grain.streaks
+        stomach = torch.minimum(stomach, torch.minimum(room - 2, -liver - 2.5))
+        spleen = spleen + 2.5 * coarse.streaks + 0.6 * grain.streaks
         others = torch.maximum(liver, stomach)
         spleen = torch.minimum(spleen, torch.minimum(room - 0.5, -others - 2.5))
         self._bowel(canvas, site, torch.minimum(room - 4, -torch.maximum(others, spleen) - 4))
@@ -618,6 +649,15 @@ class Chest:
         (_, middle, _), (_, reach, _) = self.organs.stomach
         canvas.paint("air", torch.minimum(folds - 0.3, middle - reach * gas - site.y), None)
 
+    def _beside_aorta(self, site: Site) -> Tensor:
+        """Distance from the blood of the descending aorta."""
+        aorta = self.aorta.to(site.values)
+        above = torch.bucketize(site.z, aorta[2]).clamp(1, aorta.shape[1] - 1)
+        low, high = aorta[:, above - 1], aorta[:, above]
+        share = ((site.z - low[2]) / (high[2] - low[2])).clamp(0, 1)
+        x, y, z, radius = torch.lerp(low, high, share)
+        return ((site.x - x).square() + (site.y - y).square() + (site.z - z).square()).sqrt() - radius
+
     def _liver(self, site: Site) -> Tensor:
         """Distance to the lower and left borders of the liver."""
         lowest, rise, tip, slant, lobe = self.organs.liver
@@ -628,10 +668,6 @@ class Chest:
         under = torch.maximum(under, lobe + site.above)
         left = (tip - site.x - slant * site.y) / math.hypot(1, slant)
         return _soft_minimum(under, left, 14) + 3 * site.coarse.streaks + 0.5 * site.grain.streaks
-
-    def _stomach(self, site: Site) -> Tensor:
-        """Distance to the stomach."""
-        return _ball(site.x, site.y, site.z, *self.organs.stomach) + 4 * site.coarse.streaks + 0.8 * site.grain.streaks
 
     def _bowel(self, canvas: Canvas, site: Site, room: Tensor) -> None:
         """Loops of bowel, and the kidneys."""
@@ -645,11 +681,12 @@ class Chest:
         canvas.paint(0.75, torch.minimum(vessel, room), None, strength=0.6)
         if not bool((site.z < -100).any()):
             return
-        for middle, half in self.organs.kidneys:
-            kidney = torch.minimum(_ball(site.x, site.y, site.z, middle, half), room)
+        sinuses = [(middle, (0.45 * half[0], 0.4 * half[1], 0.55 * half[2])) for middle, half in self.organs.kidneys]
+        left, right, *inner = _balls(site.points, *self.organs.kidneys, *sinuses)
+        for outside, sinus in zip((left, right), inner, strict=True):
+            kidney = torch.minimum(outside, room)
             canvas.paint("fat", kidney + 4, None, strength=0.8)
             canvas.paint(0.55, kidney, None)
-            sinus = _ball(site.x, site.y, site.z, middle, (0.45 * half[0], 0.4 * half[1], 0.55 * half[2]))
             canvas.paint("fat", torch.minimum(sinus + 2 * grain.streaks, kidney - 3), None, strength=0.8)
 
     def _spine(self, canvas: Canvas, site: Site) -> None:
@@ -695,13 +732,13 @@ def _paint(canvas: Canvas, site: Site, where: Tensor, painter: Callable[[Canvas,
     canvas.signal[index], canvas.labels[index] = part.signal, part.labels
 
 
-def _ball(x: Tensor, y: Tensor, z: Tensor, middle: Vector, half: Vector) -> Tensor:
-    """About the distance to an ellipsoid, positive inside."""
-    u, v, w = (x - middle[0]) / half[0], (y - middle[1]) / half[1], (z - middle[2]) / half[2]
-    u2, v2, w2 = u.square(), v.square(), w.square()
-    gauge = (u2 + v2 + w2).sqrt()
-    slope = (u2 / half[0] ** 2 + v2 / half[1] ** 2 + w2 / half[2] ** 2).sqrt()
-    return (1 - gauge) * (gauge + 1e-4) / (slope + 1e-4 / min(half))
+def _balls(points: Float[Tensor, "xyz=3 n"], *balls: tuple[Vector, Vector]) -> Float[Tensor, "ball n"]:
+    """About the distance to each of some ellipsoids, positive inside, given by their middles and half axes."""
+    middle, half = torch.tensor(balls, dtype=points.dtype, device=points.device)[..., None].unbind(1)
+    square = ((points - middle) / half).square_()
+    gauge = square.sum(1).sqrt_()
+    slope = square.div_(half.square()).sum(1).sqrt_()
+    return (1 - gauge).mul_(gauge.add_(1e-4)).div_(slope.add_(1e-4 / half.amin(1)))
 
 
 def _ellipse(x: Tensor, y: Tensor, half_x: float, half_y: float) -> Tensor:

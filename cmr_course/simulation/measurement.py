@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmr_course.acquisition import About, Acquisition, Truth
 from cmr_course.plane import Plane
-from cmr_course.receiver import receive
+from cmr_course.receiver import receive, signal_region
 from cmr_course.simulation.canvas import LABELS
 from cmr_course.simulation.motion import Beat, Moments, shots
 from cmr_course.simulation.render import Anatomy, Slice, render
@@ -38,9 +38,12 @@ def simulate(
     `strain`, engineering strain of the tissue from end diastole: ``circumferential`` (endocardial), ``longitudinal``,
     ``radial`` (wall thickening); all (batch, frame), of the shapes themselves and not of pixels.
 
-    Raises ValueError where a slice does not meet the body.
+    Raises ValueError where a slice does not meet the body, or shows only a rim of it and no heart.
     """
-    subjects = list(subject) if isinstance(subject, Iterable) else [subject]
+    try:
+        subjects = [subject] if isinstance(subject, Subject) else list(subject)
+    except TypeError:  # neither one nor several
+        subjects = []
     good = bool(subjects) and all(isinstance(one, Subject) for one in subjects)
     require(good, f"subject: got {say(subject)}, want a Subject or a sequence of at least one")
     require_generator("generator", generator)
@@ -50,6 +53,10 @@ def simulate(
     labels = torch.stack([view.picture.labels for view in views])
     myocardium = labels == LABELS["lv_myocardium"]
     seen = bool(myocardium.any())
+    if not seen:
+        full = bool(signal_region(images.abs()).any())
+        want = "want one with tissue in the middle of the picture"
+        require(full, f"view: got {scan.view}, moved by {scan.offset:g} mm: only a rim of the body, {want}")
     acquisition, truth = receive(
         images,
         scan.receiver,
@@ -88,16 +95,19 @@ class View:
     others: tuple[tuple[Tensor, Tensor], ...]
 
 
+@torch.inference_mode()  # no gradient flows through a picture, and small operations are faster without
 def _views(subject: Subject, scan: Scan, device: torch.device) -> list[View]:
     """The slices of one subject."""
     anatomy = Anatomy.of(subject)
     heart, moments = anatomy.heart, _moments(subject, scan, device)
+    whole, strain = (
+        {name: value.float() for name, value in of(moments.contraction).items()} for of in (heart.volumes, heart.strain)
+    )
     found = []
     for plane in planes(subject, scan, heart, anatomy.vessels):
         depth = depth_of(plane, heart)
         cut = {} if depth is None else heart.areas(depth, moments.contraction)
-        volumes = {name: value.float() for name, value in (heart.volumes(moments.contraction) | cut).items()}
-        strain = {name: value.float() for name, value in heart.strain(moments.contraction).items()}
+        volumes = whole | {name: value.float() for name, value in cut.items()}
         picture = render(subject, anatomy, plane, scan, moments)
         found.append(View(plane, picture, volumes, strain, _others(subject, anatomy, plane, scan, device)))
     return found

@@ -14,6 +14,8 @@ from cmr_course.simulation.subject import Draws, Physiology, Subject
 
 LINES_PER_BEAT = 14
 """Lines of k-space that a segmented cine measures of each frame in one heart beat."""
+STRONGEST = 1.08
+"""The most that an odd beat pumps, as a share of a usual one."""
 LARGEST_NUDGE = 0.05
 """By which share of the cycle end systole may move to fall onto a frame."""
 
@@ -150,10 +152,10 @@ def shots(subject: Subject, lines: int) -> tuple[Shot, ...]:
         for early in range(start % n, n, 4):
             usual[early] = (draw(0.6, 0.75), draw(0.4, 0.7))
             if early + 1 < n:
-                usual[early + 1] = (1.0, draw(1.0, 1.08))
+                usual[early + 1] = (1.0, draw(1.0, STRONGEST))
         return tuple(Shot(length, strength, beat, n) for beat, (length, strength) in enumerate(usual))
     lengths = [draw(0.72, 1.3) for _ in range(n + 1)]
     return tuple(
-        Shot(length, min(1.08, max(0.5, 0.4 + 0.6 * before)), beat, n)
+        Shot(length, min(STRONGEST, max(0.5, 0.4 + 0.6 * before)), beat, n)
         for beat, (before, length) in enumerate(itertools.pairwise(lengths))
     )

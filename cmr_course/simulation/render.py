@@ -21,7 +21,7 @@ from cmr_course.simulation.subject import Lesion, Subject
 from cmr_course.simulation.texture import Texture, sample
 from cmr_course.simulation.tissue import BalancedSSFP
 from cmr_course.simulation.vessels import Vessels
-from cmr_course.validate import require
+from cmr_course.validate import require, say
 
 SUPERSAMPLING = 2
 """The picture is painted on a grid this many times finer along each axis."""
@@ -53,11 +53,12 @@ class Anatomy:
     @classmethod
     def of(cls, subject: Subject) -> Anatomy:
         """The anatomy of `subject`: the chest is built around its heart."""
+        require(isinstance(subject, Subject), f"subject: got {say(subject)}, want a Subject")
         pose = Pose.of(subject)
         heart = Heart.of(subject, pose)
         vessels = Vessels.of(subject, pose, heart.length, heart.R_epi)
         stirred, outside = heart.stirred()
-        chest = Chest.of(subject, pose, torch.cat([outside, vessels.surface()], dim=1))
+        chest = Chest.of(subject, pose, torch.cat([outside, vessels.surface()], dim=1), vessels.descending)
         return cls(pose, heart, vessels, chest, subject.lesion, outside, stirred)
 
 
@@ -127,11 +128,35 @@ def _vector(vector: Vector, device: torch.device) -> Float[Tensor, " xyz"]:
     return torch.tensor(vector, dtype=torch.float32, device=device)
 
 
+@dataclass(frozen=True)
+class Still:
+    """What is the same in every frame: the chest at end diastole, without heart and vessels; and at each point the
+    share of the breathing drift that tissue takes part in, and whether it gives way to the heart (1) or not (0).
+    """
+
+    canvas: Canvas
+    drift: Float[Tensor, "rows columns"]
+    mobility: Float[Tensor, "rows columns"]
+
+    @classmethod
+    def of(cls, grid: Grid, anatomy: Anatomy, scan: Scan, texture: Texture) -> Still:
+        """The chest in a plane; raises ValueError where they do not meet."""
+        blank = torch.zeros_like(grid.points[0])
+        levels = BalancedSSFP().levels(scan.receiver.field)
+        canvas = Canvas(blank, blank.to(torch.int8), levels, max(EDGE_MM, max(grid.spacing) / 3))
+        located = anatomy.chest.locate(grid.points)
+        anatomy.chest.paint(canvas, located, texture)
+        body = bool((canvas.labels != 0).any())
+        moved = f"moved by {scan.offset:g} mm"
+        require(body, f"view: got {scan.view}, {moved}: outside the body, want a slice that meets it")
+        return cls(canvas, anatomy.chest.drift(located), smoothstep((located.inside + 8) / 24))
+
+
 def render(subject: Subject, anatomy: Anatomy, plane: Plane, scan: Scan, moments: Moments) -> Slice:
     """Paint `plane` of `subject` at each of the `moments`."""
     device = moments.phase.device
     grid, texture = Grid.of(plane, scan, device), Texture.of(subject, device)
-    still = _still(grid, anatomy, scan, texture)
+    still = Still.of(grid, anatomy, scan, texture)
     frames = len(moments.phase)
     rows, columns = grid.box(anatomy.stirred.to(device), DECAY, DECAY)
     at_once = max(1, min(frames, POINTS_AT_ONCE // max(grid.y[rows].numel() * grid.x[columns].numel(), 1)))
@@ -146,21 +171,10 @@ def render(subject: Subject, anatomy: Anatomy, plane: Plane, scan: Scan, moments
     return Slice(torch.cat(image), torch.cat(labels), torch.cat(displacement))
 
 
-def _still(grid: Grid, anatomy: Anatomy, scan: Scan, texture: Texture) -> Canvas:
-    """The chest at end diastole, without heart and vessels."""
-    blank = torch.zeros_like(grid.points[0])
-    levels = BalancedSSFP().levels(scan.receiver.field)
-    still = Canvas(blank, blank.to(torch.int8), levels, max(EDGE_MM, max(grid.spacing) / 3))
-    anatomy.chest.paint(still, grid.points, texture)
-    body = bool((still.labels != 0).any())
-    require(body, f"view: got {scan.view}, moved by {scan.offset:g} mm: outside the body, want a slice that meets it")
-    return still
-
-
 def _frames(
     grid: Grid,
     anatomy: Anatomy,
-    still: Canvas,
+    still: Still,
     box: tuple[slice, slice],
     texture: Texture,
     moments: Moments,
@@ -170,17 +184,18 @@ def _frames(
     box: rows and columns in which the ventricles move anything.
     """
     heart, vessels = anatomy.heart, anatomy.vessels
-    breath, drift = anatomy.chest.breath(moments.phase).float().to(grid.y.device), anatomy.chest.drift(grid.points)
+    breath = anatomy.chest.breath(moments.phase).float().to(grid.y.device)
     contraction, pressure = (value.float()[:, None, None] for value in (moments.contraction, moments.pressure))
     # What is painted comes from where it was at end diastole: breath undone, then the beat of the ventricles, then that
     # of the vessels.
-    place = grid.points[:, None] - breath.T[:, :, None, None] * drift
+    place = grid.points[:, None] - breath.T[:, :, None, None] * still.drift
     moved = torch.zeros_like(place)
-    torch.mul((grid.directions[:2] @ breath.T)[:, :, None, None], drift, out=moved[:2])  # the chest in its own plane
+    torch.mul(
+        (grid.directions[:2] @ breath.T)[:, :, None, None], still.drift, out=moved[:2]
+    )  # the chest in its own plane
     found = None
     if grid.y[box[0]].numel() and grid.x[box[1]].numel():
-        mobility = smoothstep((anatomy.chest.wall(grid.points[:, *box]) + 8) / 24)
-        found = heart.material(anatomy.pose.local(place[..., *box]), contraction, mobility)
+        found = heart.material(anatomy.pose.local(place[..., *box]), contraction, still.mobility[box])
         place[..., *box] = anatomy.pose.patient(found.place)
         moved[..., *box] = grid.displacement(place, box)
     pushed = vessels.swelling(place, grid.near)
@@ -190,7 +205,9 @@ def _frames(
         moved[..., pushed.rows, pushed.columns] = grid.displacement(place, (pushed.rows, pushed.columns))
 
     source = torch.stack([grid.y[:, None] - moved[0], grid.x - moved[1]])
-    canvas = Canvas(*sample(still.signal, still.labels, source, grid.spacing), still.levels, still.softness)
+    at_rest = still.canvas
+    sampled = sample(at_rest.signal, at_rest.labels, source, grid.spacing)
+    canvas = Canvas(*sampled, at_rest.levels, at_rest.softness)
     _paint_beating(grid, anatomy, canvas, found, box, texture, place, moments)
     if anatomy.lesion is not None:
         tissue = torch.einsum("ij,ifyx->jfyx", grid.directions, moved)

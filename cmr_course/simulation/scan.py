@@ -16,8 +16,10 @@ CONTRASTS = ("cine",)
 """Known contrasts: balanced SSFP cine."""
 MOTIONS = ("beating", "frozen", "reversed")
 """The heart as it is, held at end diastole, and with its frames in the opposite order."""
-SMALLEST_MATRIX = 16
-"""Fewer points along an axis cannot show a heart."""
+SMALLEST_MATRIX, LARGEST_MATRIX = 16, 4096
+"""Fewer points along an axis cannot show a heart; more are a slip of the pen."""
+MOST_FRAMES = 1000
+"""More frames of one heart beat are a slip of the pen, too."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,13 @@ class Scan:
             good = isinstance(value, str) and value in known
             require(good, f"{name}: got {say(value)}, want one of {', '.join(known)}")
         pair = isinstance(self.matrix, tuple) and len(self.matrix) == 2 and all(map(is_whole, self.matrix))
-        good = pair and min(self.matrix) >= SMALLEST_MATRIX
-        require(good, f"matrix: got {say(self.matrix)}, want two whole numbers (ky, kx) of {SMALLEST_MATRIX} or more")
+        good = pair and min(self.matrix) >= SMALLEST_MATRIX and max(self.matrix) <= LARGEST_MATRIX
+        wanted = f"two whole numbers (ky, kx) from {SMALLEST_MATRIX} to {LARGEST_MATRIX}"
+        require(good, f"matrix: got {say(self.matrix)}, want {wanted}")
         size = self.field_of_view
         good = isinstance(size, tuple) and is_pair(size) and all(200 <= length <= 1000 for length in size)
         require(good, f"field_of_view: got {say(size)}, want two lengths (y, x) of 200 to 1000 mm")
-        require_whole("frames", self.frames)
+        require_whole("frames", self.frames, 1, MOST_FRAMES)
         self._check_slices()
         for name, kind in (("receiver", Receiver), ("sampling", Sampling | None)):
             value = getattr(self, name)

@@ -196,7 +196,8 @@ class Field:
     def at(self, solid: Solid) -> tuple[tuple[Any, ...], Tensor, Tensor, Tensor]:
         """The index of what is near `solid`, and x, y and z there."""
         index = (..., *self.windows[solid])
-        return index, self.x[index], self.y[index], self.z[index]
+        x, y, z = self.points[index].unbind(0)
+        return index, x, y, z
 
     def union(self, solids: Sequence[Solid], width: float = 0.0) -> Tensor | None:
         """Distance to the union of those solids that are near, rounded over `width` mm; None where there are none.
@@ -209,8 +210,8 @@ class Field:
         found = torch.full_like(self.x, FAR)
         for solid in solids:
             index, x, y, z = self.at(solid)
-            distance, before = solid.distance(x, y, z), found[index]
-            found[index] = smooth_union(before, distance, width) if width else torch.maximum(before, distance)
+            distance, part = solid.distance(x, y, z), found[index]
+            part.copy_(smooth_union(part, distance, width) if width else torch.maximum(part, distance))
         return found
 
 
@@ -276,4 +277,4 @@ def curve(start: Vector, control: Vector, end: Vector, pieces: int) -> tuple[Vec
 
 def _tube(offset: Offset) -> Tensor:
     x, y, z, radius = offset
-    return radius - x.square_().add_(y.square_()).add_(z.square_()).sqrt_()
+    return radius - x.square_().addcmul_(y, y).addcmul_(z, z).sqrt_()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from types import MappingProxyType
+from typing import TypeAlias
 
 import torch
 
@@ -187,6 +189,10 @@ class Subject:
         Where an ejection fraction is given and no longitudinal strain, the one drawn is scaled with it. Raises
         ValueError where ejection fraction and strains contradict each other.
         """
+        return self._physiology
+
+    @cached_property
+    def _physiology(self) -> Physiology:
         given = {name: getattr(self, name) for name in ALLOWED}
         drawn = {name: usual.draw(self.stream(name)) for name, usual in CONDITIONS[self.condition].items()}
         value = {name: drawn.get(name, 0.0) if asked is None else float(asked) for name, asked in given.items()}
@@ -214,6 +220,10 @@ class Subject:
 
 
 STRAINS = ("longitudinal_strain", "circumferential_strain")
+
+
+Draw: TypeAlias = Callable[[float, float], float]
+"""A number between two limits; see `Draws.between`."""
 
 
 class Draws:

@@ -24,8 +24,7 @@ from cmr_course.simulation.canvas import LABELS, Canvas
 from cmr_course.simulation.motion import smoothstep
 from cmr_course.simulation.pose import Pose
 from cmr_course.simulation.shapes import FAR, Arch, Capsule, Ellipsoid, Field, Solid, chain, curve, smooth_union
-from cmr_course.simulation.subject import Draws, Subject
-from cmr_course.simulation.texture import Grain
+from cmr_course.simulation.subject import Draw, Draws, Subject
 
 Near = Callable[[Vector, float], bool]
 FADE = 16.0
@@ -34,6 +33,8 @@ STILL = 14.0
 """The motion of vessels and atria grows from nothing to its full size over this many mm from the ventricles."""
 MARGIN = 10.0
 """What is painted of a solid, its wall and the fat around it included, ends less than this many mm outside it."""
+LEVELS = (25.0, -25.0, -65.0, -105.0, -150.0)
+"""Heights at which the pieces of the descending aorta end, mm."""
 TRUNK = 3
 """Pieces that make the pulmonary trunk."""
 CLEAR = 7.0
@@ -81,7 +82,7 @@ class Frame:
 
     def _seen(self, place: Vector) -> tuple[float, float]:
         """How far `place` lies below the basal plane, and aside of the left ventricle, mm."""
-        away = along(place, self.base, -1.0)
+        away = place[0] - self.base[0], place[1] - self.base[1], place[2] - self.base[2]
         depth = dot(away, self.axis)
         return depth, math.sqrt(max(dot(away, away) - depth**2, 0)) - self.radius
 
@@ -174,6 +175,11 @@ class Vessels:
         arch = next(part for part in self.aorta if isinstance(part, Arch))
         return arch.centre, arch.right
 
+    @property
+    def descending(self) -> tuple[Capsule, ...]:
+        """The descending aorta, from the arch downwards."""
+        return tuple(part for part in self.aorta[-len(LEVELS) :] if isinstance(part, Capsule))
+
     def bifurcation(self) -> Vector:
         """Where the pulmonary trunk divides."""
         return self.pulmonary[TRUNK - 1].end
@@ -191,44 +197,20 @@ class Vessels:
         around_tubes = middles[len(bodies) :, :, None] + radius[:, None, None] * directions[:, ::2]
         return torch.cat([part.transpose(0, 1).flatten(1) for part in (around_bodies, around_tubes)], 1)
 
-    def extent(self) -> Float[Tensor, "xyz=3 n"]:
-        """Middle and ends of every part: nothing that is painted lies farther than some 45 mm from the nearest."""
-        places = [solid.middle for solid in self.solids()]
-        for solid in self.solids():
-            start, direction, length, _ = solid.spine
-            places += [along(start, direction, share * length) for share in (0.0, 0.25, 0.75, 1.0)]
-        return torch.tensor(places, dtype=torch.float32).T
+    def swelling(self, points: Float[Tensor, "xyz=3 *lead rows columns"], near: Near) -> Field:
+        """The part of `points` that vessels or atria push as they swell.
 
-    def material(
-        self,
-        points: Float[Tensor, "xyz=3 *shape"],
-        pressure: Float[Tensor, "*frame"],
-        contraction: Float[Tensor, "*frame"],
-        near: Near,
-    ) -> Float[Tensor, "xyz=3 *shape"]:
-        """Where the tissue now at `points` was at end diastole, as far as vessels and atria go.
-
-        pressure: 0 to 1, in the arteries. contraction: 0 to 1, of the ventricles. Both broadcast against `shape`.
         near(place, reach): whether the slice comes within `reach` mm of `place`.
         """
-        shape = points.shape[1:]
-        if len(shape) < 2:
-            return self.material(points[:, None], pressure, contraction, near)[:, 0]
-        field = self.swelling(points, near)
-        if not field.windows:
-            return points
-        moved = points.clone()
-        field.cut(moved).sub_(self.push(field, pressure.expand(shape), contraction.expand(shape)))
-        return moved
-
-    def swelling(self, points: Float[Tensor, "xyz=3 *lead rows columns"], near: Near) -> Field:
-        """The part of `points` that vessels or atria push as they swell."""
         return Field(points, (*self.aorta, *self.pulmonary, self.left.chamber, self.right.chamber), near, FADE)
 
     def push(
         self, field: Field, pressure: Float[Tensor, "*shape"], contraction: Float[Tensor, "*shape"]
     ) -> Float[Tensor, "xyz=3 *part"]:
-        """How far the tissue now in `field`, see :meth:`swelling`, has been pushed; the rest as in :meth:`material`."""
+        """How far the tissue now in `field`, see :meth:`swelling`, has been pushed since end diastole, mm.
+
+        pressure: 0 to 1, in the arteries. contraction: 0 to 1, of the ventricles.
+        """
         aorta, pulmonary, *atria = self.growth
         filling, swelling = field.cut(contraction), field.cut(pressure)
         push = torch.zeros_like(field.points)
@@ -282,26 +264,6 @@ class Vessels:
         if veins is None:
             return chamber, None
         return smooth_union(chamber, veins, 6.0), torch.minimum(veins, -chamber)
-
-    def paint(
-        self,
-        canvas: Canvas,
-        points: Float[Tensor, "xyz=3 *shape"],
-        grain: Grain,
-        blood: Float[Tensor, "*shape"],
-        near: Near,
-    ) -> None:
-        """Paint fat, walls and blood at `points`, given by where they were at end diastole.
-
-        blood: its signal at each point. near(place, reach): whether the slice comes within `reach` mm of `place`.
-        """
-        shown = self.shown(points if points.ndim > 2 else points[:, None], near)
-        if shown is None:
-            return
-        part = canvas.take(shown.index)
-        self.cover(part, shown, grain.blotch.flatten()[shown.index], blood.flatten()[shown.index])
-        canvas.signal, canvas.labels = canvas.signal.clone(), canvas.labels.clone()
-        canvas.put_at(part, shown.index)
 
     def shown(self, points: Float[Tensor, "xyz=3 *lead rows columns"], near: Near) -> Shown | None:
         """Where among `points` something is painted, or None."""
@@ -370,20 +332,17 @@ def _tube_push(field: Field, tubes: Sequence[Capsule | Arch], growth: Tensor) ->
 
     The tube that counts is the one whose surface is nearest.
     """
-    nearest = torch.full_like(field.x, FAR)
-    push = torch.zeros((3, *field.x.shape), dtype=field.x.dtype, device=field.x.device)
+    # Of the nearest centre line: (x, y, z) from it, the distance to it, and the radius there.
+    nearest = torch.zeros((5, *field.x.shape), dtype=field.x.dtype, device=field.x.device)
+    nearest[3] = -FAR
     for tube in field.among(tubes):
         index, *place = field.at(tube)
         x, y, z, radius = tube.offset(*place)
         away = (x * x).addcmul_(y, y).addcmul_(z, z).sqrt_().clamp_(min=1e-3)
-        distance, before = radius - away, nearest[index]
-        closer = distance > before
-        nearest[index] = torch.maximum(distance, before)
-        share = _share(away, radius, growth[index])
-        for axis, part in enumerate((x, y, z)):
-            now = push[axis][index]
-            push[axis][index] = torch.where(closer, part.mul_(share), now)
-    return push
+        part = nearest[index]
+        closer = radius - away > part[4] - part[3]
+        part.copy_(torch.where(closer, torch.stack([x, y, z, away, radius]), part))
+    return nearest[:3] * _share(nearest[3], nearest[4], growth)
 
 
 def _chamber_push(chamber: Ellipsoid, x: Tensor, y: Tensor, z: Tensor, growth: Tensor) -> Tensor:
@@ -412,7 +371,7 @@ def _moved(place: Vector, x: float, y: float, z: float) -> Vector:
     return place[0] + x, place[1] + y, place[2] + z
 
 
-def _left_atrium(draw: Callable[[float, float], float], pose: Pose, frame: Frame, to_root: Vector) -> Atrium:
+def _left_atrium(draw: Draw, pose: Pose, frame: Frame, to_root: Vector) -> Atrium:
     """Behind the mitral valve, away from the aortic root, with four pulmonary veins and its appendage."""
     radius, size = frame.radius, math.sqrt(frame.radius / 36)
     centre = pose.place(-draw(21, 24) * size, (to_root, -0.27 * radius))
@@ -427,9 +386,7 @@ def _left_atrium(draw: Callable[[float, float], float], pose: Pose, frame: Frame
     return Atrium(Ellipsoid(centre, half), Capsule(centre, valve, 14 * size, 0.37 * radius), ear, tuple(veins))
 
 
-def _right_atrium(
-    draw: Callable[[float, float], float], pose: Pose, radius: float, start: Vector, width: float
-) -> Atrium:
+def _right_atrium(draw: Draw, pose: Pose, radius: float, start: Vector, width: float) -> Atrium:
     """Behind the tricuspid valve, with both venae cavae and its appendage; `start`, `width`: of the arch."""
     size = math.sqrt(radius / 36)
     centre = pose.place(-draw(18, 22), (_turned(pose, draw(37, 47)), 1.25 * radius))
@@ -446,7 +403,7 @@ def _right_atrium(
 
 
 def _aorta(
-    draw: Callable[[float, float], float], frame: Frame, valve: Vector, start: Vector, width: float, left: Atrium
+    draw: Draw, frame: Frame, valve: Vector, start: Vector, width: float, left: Atrium
 ) -> tuple[Vector, tuple[Capsule | Arch, ...], tuple[Capsule, ...]]:
     """The outflow's direction; root at `valve`, ascending part to `start`, arch, descending part; the arch's branches.
 
@@ -464,7 +421,7 @@ def _aorta(
     rising = curve(valve, _moved(start, 0, 0, -draw(16, 24)), start, 3)
     out = unit(along(rising[1], valve, -1.0))
     sinus = Capsule(along(valve, out, 7.0), along(valve, out, 11.0), width + 1.5, width + 1.0)
-    levels = (start[2], 25.0, -25.0, -65.0, -105.0, -150.0)
+    levels = (start[2], *LEVELS)
     falling = [(x - 6e-4 * (start[2] - z) ** 1.9 * 0.5, end[1] - 6e-4 * max(25.0 - z, 0) ** 2, z) for z in levels]
     down = chain(tuple(falling), tuple(narrow + 0.5 - 0.25 * k for k in range(len(levels))))
     branches = []
@@ -475,7 +432,7 @@ def _aorta(
 
 
 def _pulmonary(
-    draw: Callable[[float, float], float], pose: Pose, radius: float, start: Vector, width: float
+    draw: Draw, pose: Pose, radius: float, start: Vector, width: float
 ) -> tuple[tuple[Capsule, ...], tuple[Capsule, ...], tuple[Capsule, ...]]:
     """Outflow tract, trunk with both arteries, and their first branches, around the ascending aorta's `start`."""
     trunk, branch = draw(11.5, 13.0), draw(8.0, 9.0)
