@@ -1,14 +1,18 @@
-"""What the pages of this book need beyond Sphinx: alt text on every image, no thebe, roles, a working single page.
+"""What the pages of this book need beyond Sphinx: alt text on every image, no thebe, roles, a working single page,
+chapters that carry the number of their file.
 
 Sphinx reports every warning of this extension as an error, because the book is built with ``-W``.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
@@ -21,6 +25,8 @@ THEBE_CONFIGURATION = "text/x-thebe-config"  # names a repository that is not ou
 
 # sphinx-exercise and sphinx-proof give every body the same id.
 REPEATED_IDS = ("exercise-content", "solution-content", "proof-content")
+
+CHAPTER = re.compile(r"notebooks/([0-9]{2})_")
 
 
 def warn_without_alt(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -43,6 +49,30 @@ def drop_repeated_ids(app: Sphinx, doctree: nodes.document, docname: str) -> Non
     """Take the fixed ids off the bodies of exercises, solutions and proofs: two on a page would share one id."""
     for section in doctree.findall(nodes.section):
         section["ids"] = [name for name in section["ids"] if name not in REPEATED_IDS]
+
+
+def number_by_file_name(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Give each chapter the number that its file name begins with: a chapter that is not written yet leaves a gap.
+
+    Runs after Sphinx has numbered the documents 1, 2, 3, …; returns those whose number changed.
+    """
+    changed = []
+    for document, numbers in env.toc_secnumbers.items():
+        begins = CHAPTER.match(document)
+        if begins is None or not any(numbers.values()):
+            continue
+        chapter = int(begins[1])
+        if any(number and number[0] != chapter for number in numbers.values()):
+            changed.append(document)
+        env.toc_secnumbers[document] = {anchor: _within(chapter, number) for anchor, number in numbers.items()}
+        for node in (env.titles[document], *env.tocs[document].findall(nodes.reference)):
+            if node.get("secnumber"):
+                node["secnumber"] = _within(chapter, node["secnumber"])
+    return changed
+
+
+def _within(chapter: int, number: Sequence[int]) -> tuple[int, ...]:
+    return (chapter, *number[1:]) if number else ()
 
 
 def _is_thebe(asset: Any) -> bool:
@@ -89,6 +119,7 @@ def complete_singlehtml(app: Sphinx) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
+    app.connect("env-get-updated", number_by_file_name, priority=900)
     app.connect("doctree-resolved", warn_without_alt)
     app.connect("doctree-resolved", drop_repeated_ids)
     app.connect("doctree-resolved", drop_thebe_configuration, priority=900)

