@@ -19,9 +19,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def commit() -> str:
-    """Of the checkout, with a mark where it has changes."""
-    call = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
-    return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    """Of the checkout, with a mark where the package has changes."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "cmr_course")
+    return git("rev-parse", "--short=10", "HEAD") + ("-dirty" if changed else "")
 
 
 def series_folder() -> Path:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,14 @@ class _Job:
 
 
 def _work(job: _Job, tell: Tell) -> list[Result]:
-    methods = {name: method(name) for name in job.methods}
+    methods = {name: _quiet(method(name)) for name in job.methods}
     settings = {"metrics": job.metrics, "regions": job.regions}
     return score(job.cell, methods, **settings, folder=job.folder, commit=job.commit)  # type: ignore[arg-type]
+
+
+def _quiet(reconstruct: Reconstructor) -> Reconstructor:
+    """The same method without a progress bar of its own."""
+    return replace(reconstruct, progress=False) if hasattr(reconstruct, "progress") else reconstruct  # type: ignore
 
 
 IDENTITY = ("method", "subject", "view", "matrix", "coils", "snr_db", "maps", "perturbation", "mask", "nominal_R")

@@ -75,10 +75,11 @@ def moving(new: Image, old: Image, tolerance: float) -> Bool[Tensor, "batch 1 1 
 
 def counted(iterations: int, title: str, shown: bool) -> Iterable[int]:
     """0, 1, … below `iterations`, with a progress bar on stderr where that is a terminal and the run takes long."""
+    if not (shown and sys.stderr.isatty()):
+        return range(iterations)
     from tqdm import tqdm
 
-    disable = None if shown else True
-    return tqdm(range(iterations), desc=title, delay=PATIENCE, disable=disable, file=sys.stderr, leave=False)
+    return tqdm(range(iterations), desc=title, delay=PATIENCE, file=sys.stderr, leave=False)
 
 
 def collected(images: Iterable[Image], problem: Problem, keep_steps: bool) -> Reconstruction:
