@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cmr_course.benchmark.cells import PERTURBATIONS, Cell, Perturbation, breathing, measured
-from cmr_course.benchmark.designs import CLASSICAL, DESIGNS, Design, design, subset
-from cmr_course.benchmark.runner import run, score, select
+from cmr_course.benchmark.designs import CLASSICAL, DESIGNS, Design, committed, design, subset
+from cmr_course.benchmark.runner import missing, run, score, select
 
 __all__ = [
     "CLASSICAL",
@@ -14,8 +14,10 @@ __all__ = [
     "Design",
     "Perturbation",
     "breathing",
+    "committed",
     "design",
     "measured",
+    "missing",
     "run",
     "score",
     "select",

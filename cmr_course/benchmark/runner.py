@@ -73,12 +73,11 @@ def run(
     for name in methods:
         method(name)  # unknown names are refused before the first minute of work
     present = read_results(path) if path is not None and Path(path).exists() else []
-    have = {_identity(row) for row in present}
-    jobs = []
-    for cell in dict.fromkeys(cells):
-        missing = tuple(name for name in methods if not _expected(cell, name, metrics, regions) <= have)
-        if missing:
-            jobs.append(_Job(cell, missing, None if folder is None else str(folder), commit, (*metrics,), (*regions,)))
+    where = None if folder is None else str(folder)
+    jobs = [
+        _Job(cell, names, where, commit, (*metrics,), (*regions,))
+        for cell, names in missing(cells, methods, present, metrics=metrics, regions=regions)
+    ]
     rows: list[Result] = []
     with closing(done(_work, jobs, workers, lambda: None)) as finished:
         for _, found in finished:
@@ -87,6 +86,23 @@ def run(
                 append_results(path, found)
             tell()
     return [*present, *rows]
+
+
+def missing(
+    cells: Iterable[Cell],
+    methods: Sequence[str],
+    results: Iterable[Result],
+    *,
+    metrics: Sequence[str] = METRICS,
+    regions: Sequence[str] = REGIONS,
+) -> list[tuple[Cell, tuple[str, ...]]]:
+    """The cells of which `results` lack rows, each with the methods whose rows they are."""
+    have = {_identity(row) for row in results}
+    lacking = [
+        (cell, tuple(name for name in methods if not _expected(cell, name, metrics, regions) <= have))
+        for cell in dict.fromkeys(cells)
+    ]
+    return [(cell, names) for cell, names in lacking if names]
 
 
 @dataclass(frozen=True)
