@@ -26,9 +26,11 @@ VGG19: Layout = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512
 """Output channels of each 3 × 3 convolution, stage by stage (Simonyan & Zisserman 2015, arXiv:1409.1556, table 1,
 columns D and E); the stages are separated by a pooling that halves the image."""
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Mean and standard deviation of ImageNet's red, green and blue for intensities from 0 to 1: torchvision's weights
-were trained on (image − mean)/deviation."""
+MEAN = (0.485, 0.456, 0.406)
+"""Of ImageNet's red, green and blue for intensities from 0 to 1: torchvision's weights were trained on
+(image − mean)/deviation."""
+DEVIATION = (0.229, 0.224, 0.225)
+"""Standard deviation of the same."""
 
 VGG16_FILE = "vgg16-397923af.pth"
 """torchvision's name of its VGG-16 weights (IMAGENET1K_V1); the digits begin the file's SHA-256."""

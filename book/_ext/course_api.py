@@ -133,7 +133,7 @@ def _entries(body: list[ast.stmt], *, inside_class: bool) -> Iterator[Entry]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             shown = not node.name.startswith("_") or (node.name == "__call__" and inside_class)
-            if not shown:
+            if not shown or "overload" in _decorators(node):  # of several signatures, the one with the docstring
                 continue
             if "property" in _decorators(node) or "cached_property" in _decorators(node):
                 result = f": {_written(node.returns)}" if node.returns else ""

@@ -12,6 +12,18 @@ from cmr_course.checks.coil import check_combination, check_noise_estimate, chec
 from cmr_course.checks.heart import check_ejection_fraction, check_flip_angle, check_volume
 from cmr_course.checks.linear import check_adjoint, check_conjugate_gradient, check_unitary
 from cmr_course.checks.lines import check_point_spread, check_realised_acceleration, check_sampling_mask
+from cmr_course.checks.priors import (
+    check_lent_samples,
+    check_shrink_rank,
+    check_soft_threshold,
+    check_stopping_rule,
+)
+from cmr_course.checks.quality import (
+    check_psnr,
+    check_reference_finder,
+    check_sees_gain,
+    check_subjects_needed,
+)
 from cmr_course.checks.spectrum import check_centred_fourier, check_low_pass
 
 __all__ = [
@@ -22,12 +34,20 @@ __all__ = [
     "check_conjugate_gradient",
     "check_ejection_fraction",
     "check_flip_angle",
+    "check_lent_samples",
     "check_low_pass",
     "check_noise_estimate",
     "check_point_spread",
+    "check_psnr",
     "check_realised_acceleration",
+    "check_reference_finder",
     "check_sampling_mask",
+    "check_sees_gain",
     "check_sense_unfold",
+    "check_shrink_rank",
+    "check_soft_threshold",
+    "check_stopping_rule",
+    "check_subjects_needed",
     "check_unitary",
     "check_volume",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from cmr_course.acquisition import Reconstructor
 from cmr_course.classical.cg import conjugate_gradient
 from cmr_course.classical.cg_sense import CGSense
-from cmr_course.classical.grappa import GRAPPA
+from cmr_course.classical.grappa import GRAPPA, grappa_weights
 from cmr_course.classical.kt_sparse_sense import KtSparseSense
 from cmr_course.classical.low_rank_sparse import LowRankSparse
 from cmr_course.classical.noise import g_factor
@@ -50,6 +50,7 @@ __all__ = [
     "ZeroFilled",
     "conjugate_gradient",
     "g_factor",
+    "grappa_weights",
     "method",
     "tune",
 ]

@@ -2,7 +2,7 @@
 
 All see magnitudes as they are: nothing is normalised, so a wrong scale counts as the error it is. They compute and
 answer in float64. With a `region` the score is that of its pixels; which regions there are, and how they are found,
-is said in :mod:`cmr_course.metrics.regions`.
+is said with :func:`cmr_course.metrics.regions_of`.
 """
 
 from __future__ import annotations

@@ -122,6 +122,18 @@ def enter(room: Room, /, people: Float[Tensor, "batch y x"], *, knock: bool = Tr
     """
 
 
+@overload
+def leave(room: Room) -> None: ...
+
+
+@overload
+def leave(room: int) -> int: ...
+
+
+def leave(room: Room | int) -> int | None:
+    """Go out."""
+
+
 def _private() -> None:
     """No."""
 '''

@@ -16,8 +16,8 @@ TRAINING = sorted((ROOT / "notebooks" / "training").glob("*.ipynb"))
 
 def test_the_tour_and_the_chapters_are_there():
     numbers = [path.name.partition("_")[0] for path in CHAPTERS]
-    assert "00_tour.ipynb" in [path.name for path in CHAPTERS]
-    assert numbers == [f"{n:02d}" for n in range(len(numbers))], "chapters are numbered in reading order, without a gap"
+    assert CHAPTERS[0].name == "00_tour.ipynb"
+    assert len(set(numbers)) == len(numbers), "no two chapters have one number"
 
 
 @pytest.mark.parametrize("path", CHAPTERS + TRAINING, ids=lambda path: path.stem)
