@@ -29,7 +29,13 @@ def test_what_is_no_answer_is_said_in_words_and_a_blank_shows_its_hint(name):
 
 
 def soft(v, level):
-    return v * ((v.abs() - level).clamp(min=0) / v.abs().clamp(min=1e-300))
+    return v * ((v.abs() - level).clamp(min=0) / torch.where(v.abs() > 0, v.abs(), 1))
+
+
+def test_zero_is_tried_in_single_precision_too():
+    """1e-300 is zero in float32, and 0/0 is NaN."""
+    with pytest.raises(checks.CheckError, match="divided by zero"):
+        priors.check_soft_threshold(lambda v, level: v * ((v.abs() - level).clamp(min=0) / v.abs().clamp(min=1e-300)))
 
 
 def shrink(series, level):
@@ -68,7 +74,7 @@ def test_right_answers_pass(capsys):
     [
         (lambda v, a: v * (v.abs() > a), "shrinks them too"),
         (lambda v, a: v - soft(v, a), "what is taken away"),
-        (lambda v, a: v * (1 - a / v.abs().clamp(min=1e-300)), "below the threshold"),
+        (lambda v, a: v * (1 - a / v.abs().clamp(min=1e-30)), "below the threshold"),
         (lambda v, a: priors._each_part(v, a), "real and imaginary part"),
         (lambda v, a: (v.abs() - a).clamp(min=0), "do not drop the phase"),
         (lambda v, a: v * ((v.abs() - a).clamp(min=0) / v.abs()), "NaN"),
