@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,11 @@ jaxtyping.install_import_hook("cmr_course", "tests.typechecking.check")
 # small single-threaded call first.
 torch.set_num_threads(1)
 torch.ones(8).sqrt()
+
+# A shell starts what runs in the background deaf to Ctrl-C, and so would be every program that a test starts. What is
+# handled here is back to normal there.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every machine; the first call of a process is slow and no reason to fail.
 settings.register_profile("course", deadline=None, derandomize=True, max_examples=25)

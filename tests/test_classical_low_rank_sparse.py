@@ -219,6 +219,13 @@ def test_radial_masks_and_maps_of_each_frame(method):
     assert error(result.image, truth) < 0.5 * error(ZeroFilled()(radial).image, truth)
 
 
+def test_thresholds_that_take_all_at_first_do_not_end_it():
+    """Then L = S = 0 and M₁ = M₀: nothing has changed, and nothing has been found."""
+    result = LowRankSparse(low_rank=10.0, iterations=6, keep_steps=True)(beating()[0])
+    assert len(result.steps) == 6
+    assert float(result.image.abs().max()) > 0
+
+
 @both
 def test_it_stops_when_nothing_moves_and_steps_are_kept_on_request(method):
     acquisition, _ = beating()

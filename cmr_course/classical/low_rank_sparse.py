@@ -88,12 +88,14 @@ class LowRankSparse:
         sparse = torch.zeros_like(low)
         dual: tuple[Image, ...] = ()
         active = torch.ones_like(step, dtype=torch.bool)
-        for _ in counted(self.iterations, "L+S", self.progress):
+        for count in counted(self.iterations, "L+S", self.progress):
             new_low = threshold_singular_values(joint - sparse, level)
             new_sparse, dual = prior.proximal(joint - low, dual, INNER)
             low, sparse = torch.where(active, new_low, low), torch.where(active, new_sparse, sparse)
             yield low, sparse
             old, joint = joint, low + sparse - step * problem.gradient(low + sparse)
+            if count == 0:  # where both thresholds took all, M₁ = M₀ says nothing of what is to come
+                continue
             active = active & moving(joint, old, self.tolerance)
             if not bool(active.any()):
                 break
