@@ -147,6 +147,10 @@ def test_a_real_series_is_a_cell_too():
         ({"frames": 0}, "frames: got 0"),
         ({"coils": 2.5}, "coils: got 2.5"),
         ({"acceleration": 0}, "acceleration: got 0"),
+        ({"mask": "kt-uniform"}, "mask: got 'kt-uniform', want one of full, uniform, kt_uniform"),
+        ({"matrix": [64, 64]}, "matrix: got"),
+        ({"snr_db": "loud"}, "snr_db: got 'loud'"),
+        ({"subject": "20000"}, "subject: got '20000'"),
         ({"maps": "learned"}, "maps: got 'learned', want one of espirit, known, wrong"),
         ({"perturbation": "hiccup"}, "perturbation: got 'hiccup', want one of arrhythmia"),
         ({"subject": "real", "perturbation": "arrhythmia"}, "want a simulated subject"),
@@ -161,5 +165,12 @@ def test_bad_cells(settings, said):
 def test_bad_runs(tmp_path):
     with pytest.raises(ValueError, match="method: got 'magic'"):
         run([Cell(subject=SEED, **SMALL)], ["magic"])
+    cell = Cell(subject=SEED, **SMALL)
+    with pytest.raises(ValueError, match=r"cells: got .* frames, want one number"):
+        run([cell, replace(cell, frames=3)], ["zero-filled"])
+    with pytest.raises(ValueError, match=r"metrics: got \['foo'\]"):
+        score(cell, {"zero-filled": classical.ZeroFilled()}, metrics=["foo"])
+    with pytest.raises(ValueError, match="methods: got None"):
+        score(cell, None)
     with pytest.raises(ValueError, match="no pixel size"):
         breathing(Acquisition.fully_sampled(torch.ones((1, 1, 1, 8, 8)) + 0j))

@@ -177,3 +177,29 @@ def test_a_heart_at_nominal_r_4_is_far_better_than_zero_filled(sampling):
 def test_bad_input_says_what_and_where(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_batch_of_different_masks_is_its_items_one_by_one():
+    """What one item measured has no say in the calibration of another."""
+    full = few_harmonics(frames=4, batch=2)
+    moving, standing = kt_uniform(40, 4, 4, acs=14).sampled, uniform(40, 4, acs=14).sampled.expand(1, 4, 1, 40, 1)
+    both = full.undersample(Mask(torch.cat([moving, standing]), (14, 22)))
+    together = GRAPPA(calibration=20).fill(both)
+    for item, mask in enumerate((moving, standing)):
+        alone = Acquisition.fully_sampled(full.kspace[item : item + 1]).undersample(Mask(mask, (14, 22)))
+        assert torch.equal(together[item : item + 1], GRAPPA(calibration=20).fill(alone))
+
+
+def test_a_ridge_too_small_for_the_data_is_said_and_double_precision_needs_none():
+    acquisition = few_harmonics().undersample(uniform(40, 2, acs=14))
+    assert torch.isfinite(torch.view_as_real(GRAPPA(regularisation=1e-12).fill(acquisition))).all()
+    with pytest.raises(ValueError, match="regularisation: got 1e-300, too little"):
+        GRAPPA(regularisation=1e-300).fill(acquisition)
+
+
+@pytest.mark.bad_input
+def test_nan_outside_the_centre_is_named():
+    acquisition = few_harmonics().undersample(uniform(40, 2, acs=14))
+    acquisition.kspace[0, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="kspace: got 1 values that are NaN"):
+        GRAPPA()(acquisition)

@@ -395,3 +395,15 @@ def test_bad_acquisitions_say_so(method):
 def test_settings_out_of_range_say_so(options, message):
     with pytest.raises(ValueError, match=message):
         LowRankSparse(**options)
+
+
+@both
+@pytest.mark.parametrize("factor", [1e18, 1e-18])
+def test_single_precision_holds_for_large_and_small_data(method, factor):
+    """Squares of such values do not fit into float32, and the stopping rule needs them."""
+    acquisition = beating()[0]
+    scaled = Acquisition(
+        acquisition.kspace * factor, acquisition.mask, acquisition.acs, sensitivities=acquisition.sensitivities
+    )
+    usual, other = (method(iterations=12)(one).image for one in (acquisition, scaled))
+    assert float((other / factor - usual).abs().max()) < 1e-2 * float(usual.abs().max())

@@ -173,7 +173,7 @@ def test_evaluate_scores_metrics_by_region_and_rows_carry_it():
         (lambda p, r: nmse(p, r * (r < 0), r[:, 0] > 0), "reference: got 6 frames that are zero in the region"),
         (lambda p, r: dynamic_region(r[:, :1]), "reference: got 2 series in which nothing moves"),
         (lambda p, r: dynamic_region(r, 1.0), "threshold: got 1.0, want a fraction below 1"),
-        (lambda p, r: dynamic_region(r + 0j), "series: got complex values"),
+        (lambda p, r: dynamic_region(r + 0j), "series: got torch.complex"),
         (lambda p, r: temporal_deviation(r / 0 * 0), "series: got 2880 values that are NaN"),
         (lambda p, r: heart_region(r, margin=-1), "margin: got -1"),
         (lambda p, r: heart_box(r[0] > 0), "truth: got no labels or no label_names"),

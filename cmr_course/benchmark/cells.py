@@ -18,9 +18,9 @@ from cmr_course.coils import normalise, rss, with_maps
 from cmr_course.data import acquire, read_series, stream
 from cmr_course.metrics.results import MAPS
 from cmr_course.receiver import Receiver
-from cmr_course.sampling import Sampling
+from cmr_course.sampling import KINDS, Sampling
 from cmr_course.simulation import Scan, Subject, simulate
-from cmr_course.validate import is_pair, is_whole, require, require_positive, require_whole, say
+from cmr_course.validate import is_number, is_pair, is_whole, require, require_positive, require_whole, say
 
 WRONG_MM = 20.0
 """Between the calibration and the scan the patient moved so far along phase encoding, where maps are wrong."""
@@ -48,23 +48,28 @@ class Cell:
     matrix: tuple[int, int] = (128, 128)
     frames: int = 12
     coils: int = 10
-    snr_db: float = 30.0
+    snr_db: float | None = 30.0
     mask: str = "uniform"
     acceleration: float = 8.0
     maps: str = "espirit"
     perturbation: str = ""
 
     def __post_init__(self) -> None:
-        good = (is_whole(self.subject) and int(self.subject) >= 0) or (isinstance(self.subject, str) and self.subject)
+        good = (is_whole(self.subject) and int(self.subject) >= 0) or _is_name(self.subject)
         require(bool(good), f"subject: got {say(self.subject)}, want a seed, or the name of a real series")
-        good = is_pair(self.matrix) and all(map(is_whole, self.matrix)) and min(self.matrix) > 0
-        require(good, f"matrix: got {say(self.matrix)}, want two whole numbers (ky, kx)")
+        pair = isinstance(self.matrix, tuple) and is_pair(self.matrix) and all(map(is_whole, self.matrix))
+        good = pair and min(self.matrix) > 0
+        require(good, f"matrix: got {say(self.matrix)}, want a tuple of two whole numbers (ky, kx)")
         require_whole("frames", self.frames)
         require_whole("coils", self.coils)
         require_positive("acceleration", self.acceleration)
         known = MAPS[1:4]
         require(self.maps in known, f"maps: got {say(self.maps)}, want one of {', '.join(known)}")
-        good = self.perturbation in PERTURBATIONS
+        good = self.snr_db is None or is_number(self.snr_db)
+        require(good, f"snr_db: got {say(self.snr_db)}, want a number, or None for no noise")
+        require(isinstance(self.view, str), f"view: got {say(self.view)}, want a name")
+        require(self.mask in KINDS, f"mask: got {say(self.mask)}, want one of {', '.join(KINDS)}")
+        good = isinstance(self.perturbation, str) and self.perturbation in PERTURBATIONS
         wanted = ", ".join(name for name in PERTURBATIONS if name)
         require(good, f"perturbation: got {say(self.perturbation)}, want one of {wanted}, or nothing")
         real = isinstance(self.subject, str)
@@ -81,7 +86,7 @@ class Cell:
             "domain": "real series" if real else "simulated",
             "matrix": "x".join(map(str, self.matrix)),
             "coils": self.coils,
-            "snr_db": float(self.snr_db),
+            "snr_db": None if self.snr_db is None else float(self.snr_db),
             "maps": self.maps,
             "perturbation": self.perturbation,
             "mask": self.mask,
@@ -89,6 +94,11 @@ class Cell:
             "realised_R": round(acquisition.realised_acceleration, 4),
             "simulation_version": simulation.VERSION,
         }
+
+
+def _is_name(subject: Any) -> bool:
+    """A real series' name is text, and no seed in disguise."""
+    return isinstance(subject, str) and bool(subject) and not subject.isdigit()
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,7 @@ def measured(cell: Cell, folder: str | os.PathLike[str] | None = None) -> tuple[
 
     folder: where the real series are (``NAME.npz``). The same heart has the same noise under every mask and R.
     """
+    require(isinstance(cell, Cell), f"cell: got {say(cell)}, want a Cell")
     wrong = PERTURBATIONS[cell.perturbation]
     generator = stream(0, str(cell.subject), cell.view, *map(str, cell.matrix))
     receiver = Receiver(n_coils=cell.coils, snr_db=cell.snr_db, dead_coils=wrong.dead_coils)

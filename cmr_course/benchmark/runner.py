@@ -13,8 +13,10 @@ from typing import Any
 from cmr_course.acquisition import Reconstructor
 from cmr_course.benchmark.cells import Cell, measured
 from cmr_course.classical import method
+from cmr_course.metrics import METRICS as KNOWN_METRICS
 from cmr_course.metrics import Result, append_results, evaluate, read_results, results_of
-from cmr_course.validate import require
+from cmr_course.metrics.results import REGIONS as KNOWN_REGIONS
+from cmr_course.validate import require, say
 from cmr_course.workers import Tell, done
 
 METRICS = ("psnr", "ssim")
@@ -36,6 +38,9 @@ def score(
     metrics, regions: names that :func:`cmr_course.metrics.evaluate` knows. A method that refuses the cell
     (ValueError) is recorded as undefined, with value None.
     """
+    _require_names(metrics, regions)
+    good = isinstance(methods, Mapping) and all(map(callable, methods.values()))
+    require(good, f"methods: got {say(methods)}, want reconstructors by name")
     acquisition, truth = measured(cell, folder)
     shared = {**cell.columns(acquisition), "reference": REFERENCE, "commit": commit}
     rows: list[Result] = []
@@ -51,6 +56,13 @@ def score(
         scores = evaluate(image, truth, metrics=metrics, regions=regions)
         rows += results_of(scores, {**shared, "method": name, "seconds": seconds})
     return rows
+
+
+def _require_names(metrics: Sequence[str], regions: Sequence[str]) -> None:
+    """Unknown names are refused before the first minute of work."""
+    for name, got, known in (("metrics", metrics, KNOWN_METRICS), ("regions", regions, KNOWN_REGIONS)):
+        good = isinstance(got, list | tuple) and bool(got) and all(one in known for one in got)
+        require(good, f"{name}: got {say(got)}, want a list of some of {', '.join(known)}")
 
 
 def run(
@@ -70,8 +82,12 @@ def run(
     path: a file of Results, appended to after each cell, so that a run that was stopped goes on where it was.
     workers: processes. tell: called after each cell.
     """
+    methods, cells = list(methods), list(dict.fromkeys(cells))
     for name in methods:
         method(name)  # unknown names are refused before the first minute of work
+    _require_names(metrics, regions)
+    frames = sorted({cell.frames for cell in cells})
+    require(len(frames) < 2, f"cells: got {say(frames)} frames, want one number in a file: Results have no such column")
     present = read_results(path) if path is not None and Path(path).exists() else []
     where = None if folder is None else str(folder)
     jobs = [
@@ -141,7 +157,7 @@ def _expected(cell: Cell, name: str, metrics: Sequence[str], regions: Sequence[s
         "method": name,
         "subject": str(cell.subject),
         "matrix": "x".join(map(str, cell.matrix)),
-        "snr_db": float(cell.snr_db),
+        "snr_db": None if cell.snr_db is None else float(cell.snr_db),
         "nominal_R": float(cell.acceleration),
     }
     return {(*(columns[key] for key in IDENTITY), m, r) for m in metrics for r in regions}

@@ -51,7 +51,8 @@ def conjugate_gradient(
     direction = residual
     energy = inner(residual, residual)
     empty = (residual == 0).all(-1, keepdim=True).all(-2, keepdim=True)
-    held = torch.isfinite(energy) & ((energy > 0) | empty)
+    smallest = torch.finfo(energy.dtype).tiny / torch.finfo(energy.dtype).eps  # below, squares lose their digits
+    held = torch.isfinite(energy) & ((energy > smallest) | empty)
     require(bool(held.all()), f"right_side: got values whose squares {energy.dtype} cannot hold, want them rescaled")
     target = tolerance**2 * energy
     for _ in range(iterations):

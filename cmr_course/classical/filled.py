@@ -12,6 +12,7 @@ from torch import Tensor
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.classical.zero_filled import ZeroFilled
 from cmr_course.coils import with_maps
+from cmr_course.validate import require_finite
 
 Combination = Literal["sense", "rss"]
 
@@ -24,6 +25,9 @@ def reconstruct_filled(
     ``sense`` takes the maps of `acquisition`, ESPIRiT's from its ACS where it has none: what was filled in has no part
     in them.
     """
+    for name, values in (("kspace", kspace), ("sensitivities", acquisition.sensitivities)):
+        if values is not None:
+            require_finite(name, values)
     needs_maps = combination == "sense" and acquisition.sensitivities is None
     known = with_maps(acquisition) if needs_maps else acquisition
     mask = torch.ones((1, 1, 1, acquisition.matrix[0], 1), dtype=torch.bool, device=kspace.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from cmr_course.classical.filled import Combination, reconstruct_filled
 from cmr_course.classical.zero_filled import ZeroFilled
 from cmr_course.coils.calibration import calibration_region
 from cmr_course.sampling import detect_acs
-from cmr_course.validate import is_whole, require, require_positive, require_whole, say
+from cmr_course.validate import is_whole, require, require_finite, require_positive, require_whole, say
 
 Offsets = tuple[int, ...]
 
@@ -61,7 +61,11 @@ class GRAPPA:
         return reconstruct_filled(acquisition, self.fill(acquisition), self.combination)
 
     def fill(self, acquisition: Acquisition) -> Complex[Tensor, "batch frame coil ky kx"]:
-        """The k-space of `acquisition` with every missing line predicted."""
+        """The k-space of `acquisition` with every missing line predicted, each batch item from its own lines."""
+        require_acquisition(acquisition)
+        if len(acquisition.kspace) > 1:
+            return torch.cat([self.fill(_item(acquisition, item)) for item in range(len(acquisition.kspace))])
+        require_finite("kspace", acquisition.kspace)
         kspace, measured = acquisition.kspace, measured_lines(acquisition.mask)
         measured = measured.expand(*kspace.shape[:2], -1)
         if bool(measured.all()):
@@ -124,6 +128,12 @@ class GRAPPA:
         require(len(found) > 0, f"acs: got {lines} lines x {points} points to fit GRAPPA weights in, {more}")
 
 
+def _item(acquisition: Acquisition, item: int) -> Acquisition:
+    """One batch item, without what GRAPPA does not look at."""
+    mask = acquisition.mask if len(acquisition.mask) == 1 else acquisition.mask[item : item + 1]
+    return replace(acquisition, kspace=acquisition.kspace[item : item + 1], mask=mask, sensitivities=None, scale=None)
+
+
 def measured_lines(mask: Bool[Tensor, "batch frame 1 ky kx"]) -> Bool[Tensor, "batch frame ky"]:
     """Which lines each frame measured; the mask must be the same along kx."""
     lines = mask[..., 0]
@@ -155,10 +165,14 @@ def grappa_weights(
     sources = lines.unfold(-1, width, 1)  # (batch, offset, coil, place, point, width)
     rows = sources.movedim(-1, 3).flatten(4).flatten(1, 3)
     targets = centre.narrow(-2, -first, places).narrow(-1, width // 2, n_points - width + 1).flatten(2)
-    gram, right = ((rows @ other.mH).to(torch.complex128) for other in (rows, targets))
+    rows, targets = rows.to(torch.complex128), targets.to(torch.complex128)
+    gram, right = rows @ rows.mH, rows @ targets.mH
     mean = gram.diagonal(dim1=-2, dim2=-1).real.mean(-1)[:, None, None]
     ridge = regularisation * torch.where(mean > 0, mean, 1) * torch.eye(rows.shape[1], device=centre.device)
-    weights = torch.cholesky_solve(right, torch.linalg.cholesky(gram + ridge)).mH
+    factor, failed = torch.linalg.cholesky_ex(gram + ridge)
+    solvable = not bool(failed.any())
+    require(solvable, f"regularisation: got {regularisation}, too little for these calibration data, want more")
+    weights = torch.cholesky_solve(right, factor).mH
     return weights.unflatten(-1, (-1, width)).to(centre.dtype)
 
 

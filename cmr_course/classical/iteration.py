@@ -21,6 +21,8 @@ from cmr_course.validate import is_number, require, require_finite, require_posi
 
 MARGIN = 0.95
 """Steps are this share of 1/‖A‖²: a power iteration finds ‖A‖² from below, and a step must not be too long."""
+LARGEST_WEIGHT = 1e6
+"""Weights are shares of the largest value: with this one nothing is left, and float32 still holds the products."""
 PATIENCE = 3.0
 """Seconds before a progress bar appears."""
 
@@ -64,8 +66,8 @@ class Problem:
 
 
 def norm(image: Image) -> Number:
-    """‖image‖ of each batch item."""
-    return torch.linalg.vector_norm(image, dim=(1, 2, 3), keepdim=True)
+    """‖image‖ of each batch item, float64: the squares of large and small values fit."""
+    return torch.linalg.vector_norm(image.abs().double(), dim=(1, 2, 3), keepdim=True)
 
 
 def moving(new: Image, old: Image, tolerance: float) -> Bool[Tensor, "batch 1 1 1"]:
@@ -134,6 +136,6 @@ def require_run(run: Run) -> None:
 
 
 def require_weight(name: str, value: float) -> None:
-    """`value` must be a finite number from zero up."""
-    good = is_number(value) and 0 <= value < float("inf")
-    require(good, f"{name}: got {say(value)}, want a finite number from zero up")
+    """`value` must be a number from zero to :data:`LARGEST_WEIGHT`."""
+    good = is_number(value) and 0 <= value <= LARGEST_WEIGHT
+    require(good, f"{name}: got {say(value)}, want a number from zero to {LARGEST_WEIGHT:g}")

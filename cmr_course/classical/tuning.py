@@ -94,7 +94,10 @@ def tune(
     require(callable(make), f"make: got {say(make)}, want what makes a method from settings")
     require(callable(score), f"score: got {say(score)}, want a function of (magnitude, reference)")
     points = [dict(zip(settings, values, strict=True)) for values in product(*_grid(settings))]
-    methods = [make(**point) for point in points]  # a setting out of range is said before hours of work
+    try:
+        methods = [make(**point) for point in points]  # a setting out of range is said before hours of work
+    except TypeError as error:
+        raise ValueError(f"settings: got {', '.join(map(str, settings))}, want those of make ({error})") from error
     known = _checked(cases)
     rows = []
     for point, method in zip(points, methods, strict=True):

@@ -36,7 +36,7 @@ TAIL = 0.05
 def temporal_deviation(series: Series) -> Float[Tensor, "batch y x"]:
     """Population standard deviation over the frames of each pixel's magnitude; float64, in the unit of the series."""
     require_axes("series", series, "batch frame y x")
-    require(not series.is_complex(), f"series: got complex values ({series.dtype}), want magnitudes")
+    require(series.is_floating_point(), f"series: got {series.dtype}, want real magnitudes")
     require_finite("series", series)
     return series.double().std(1, correction=0)
 

@@ -40,6 +40,10 @@ Cell = tuple[tuple[str, object], ...]
 """(column, value) for each column that parts results."""
 
 
+LARGEST = 1e150
+"""Of a number that is tested: the squares of larger ones are infinite."""
+
+
 @dataclass(frozen=True)
 class PairedTest:
     """What :func:`paired_test` found: `n` pairs, `n_different` of them not equal, the median of a − b."""
@@ -122,6 +126,8 @@ def _signed_rank(different: NDArray[np.float64]) -> float:
 
 def bonferroni(p_values: Sequence[float]) -> list[float]:
     """Each p-value times their number, at most 1: how often chance does as well in *any* of that many tests."""
+    listed = isinstance(p_values, Sequence) and not isinstance(p_values, str)
+    require(listed, f"p_values: got {say(p_values)}, want a sequence of numbers from 0 to 1")
     for p in p_values:
         require(is_number(p) and 0 <= p <= 1, f"p_values: got {say(p)}, want numbers from 0 to 1")
     return [min(1.0, len(p_values) * float(p)) for p in p_values]
@@ -156,10 +162,12 @@ def bootstrap_interval(
     require_generator("generator", generator)
     require(is_number(level) and 0 < level < 1, f"level: got {say(level)}, want a fraction between 0 and 1")
     require_whole("resamples", resamples, 100)
+    require(callable(statistic), f"statistic: got {say(statistic)}, want a function of (resamples, n)")
     drawn = torch.randint(len(numbers), (resamples, len(numbers)), generator=generator, device=generator.device).cpu()
     estimates = statistic(numbers[drawn])
-    good = isinstance(estimates, Tensor) and estimates.shape == (resamples,)
-    require(good, f"statistic: got {say(estimates)}, want one number for each of {resamples} resamples")
+    good = isinstance(estimates, Tensor) and estimates.shape == (resamples,) and estimates.is_floating_point()
+    require(good, f"statistic: got {say(estimates)}, want one real number for each of {resamples} resamples")
+    require_finite("statistic", estimates)
     tail = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=estimates.dtype)
     low, high = torch.quantile(estimates, tail).tolist()
     return Interval(float(statistic(numbers)), low, high, float(level))
@@ -257,13 +265,22 @@ def _one_score(rows: Sequence[Result]) -> float | None:
     return None if None in values else math.fsum(value for value in values if value is not None) / len(values)
 
 
+def _ordinary(value: object) -> bool:
+    return is_number(value) and abs(value) < LARGEST  # type: ignore[arg-type]
+
+
 def _numbers(name: str, values: Values) -> Float[Tensor, " n"]:
     """`values` as float64 on the CPU."""
     if not isinstance(values, Tensor):
-        good = isinstance(values, Sequence) and not isinstance(values, str) and all(map(is_number, values))
-        require(good and len(values) > 0, f"{name}: got {say(values)}, want a sequence of numbers without NaN")
+        good = isinstance(values, Sequence) and not isinstance(values, str) and all(map(_ordinary, values))
+        require(
+            good and len(values) > 0,
+            f"{name}: got {say(values)}, want a sequence of numbers without NaN, below {LARGEST:g}",
+        )
         values = torch.tensor([float(value) for value in values], dtype=torch.float64)
     require_axes(name, values, "subject")
     require(not values.is_complex(), f"{name}: got complex values ({values.dtype}), want real ones")
     require_finite(name, values)
+    large = int((values.abs() >= LARGEST).sum())
+    require(large == 0, f"{name}: got {large} numbers of {LARGEST:g} or more, want smaller ones")
     return values.detach().cpu().double()

@@ -55,6 +55,16 @@ class PaperTable:
         return f"<table><thead>{line(self.header, 'th')}</thead><tbody>{body}</tbody></table>{notes}"
 
 
+def _require_names(name: str, wanted: Sequence[str] | None, there: set[str]) -> None:
+    """`wanted` must be a list of different names, each of which the results have; None stands for all."""
+    if wanted is None:
+        return
+    listed = isinstance(wanted, Sequence) and not isinstance(wanted, str) and len(set(wanted)) == len(wanted)
+    require(listed, f"{name}: got {say(wanted)}, want a list of different names")
+    missing = [one for one in wanted if one not in there]
+    require(not missing, f"{name}: got {say(missing)}, want some of {', '.join(sorted(there))}")
+
+
 def paper_table(
     results: Iterable[Result],
     *,
@@ -75,7 +85,14 @@ def paper_table(
         :func:`cmr_course.metrics.compare`.
     """
     require(is_number(level) and 0 < level < 1, f"level: got {say(level)}, want a fraction between 0 and 1")
-    rows = [row for row in merged(results) if row.region in regions]
+    known = merged(results)
+    for name, wanted, column in (
+        ("metrics", metrics, "metric"),
+        ("regions", regions, "region"),
+        ("methods", methods, "method"),
+    ):
+        _require_names(name, wanted, {getattr(row, column) for row in known})
+    rows = [row for row in known if row.region in regions]
     rows = [row for row in rows if metrics is None or row.metric in metrics]
     rows = [row for row in rows if methods is None or row.method in methods]
     require(bool(rows), "results: got no rows of these metrics, regions and methods, want some")

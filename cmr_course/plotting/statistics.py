@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cmr_course.metrics import Result, bootstrap_interval
 from cmr_course.metrics.statistics import CELL_COLUMNS, MethodScores, scores_by_cell
-from cmr_course.plotting.style import METHOD_STYLE, MethodStyle, grid, wrapped
+from cmr_course.plotting.style import METHOD_STYLE, OTHER, grid, wrapped
 from cmr_course.validate import require, require_generator, say
 
 UNITS = {"psnr": "PSNR (dB)", "ssim": "SSIM", "nmse": "NMSE", "hfen": "HFEN", "haarpsi": "HaarPSI", "dists": "DISTS"}
@@ -50,7 +50,7 @@ def paired(
         panel.plot(range(len(methods)), values, **SUBJECT_LINE)
     for place, (name, scores) in enumerate(subjects.items()):
         found = bootstrap_interval(list(scores.values()), generator=generator, level=level)
-        style = METHOD_STYLE.get(name, MethodStyle(len(METHOD_STYLE), "#000000", "o"))
+        style = METHOD_STYLE.get(name, OTHER)
         reach = [[found.estimate - found.low], [found.high - found.estimate]]
         panel.errorbar(
             place, found.estimate, reach, color=style.colour, marker=style.marker, markersize=7, capsize=4, zorder=2

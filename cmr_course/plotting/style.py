@@ -82,6 +82,8 @@ METHOD_STYLE: dict[str, MethodStyle] = {
     )
 }
 """Colour, order and marker of each method by its name, in the order of the benchmark."""
+OTHER = MethodStyle(len(METHOD_STYLE), _BLACK, "*", ":")
+"""How any other method is drawn."""
 
 
 def setup(seed: int = 0) -> torch.Generator:
