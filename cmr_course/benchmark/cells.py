@@ -20,6 +20,7 @@ from cmr_course.metrics.results import MAPS
 from cmr_course.receiver import Receiver
 from cmr_course.sampling import KINDS, Sampling
 from cmr_course.simulation import Scan, Subject, simulate
+from cmr_course.simulation.motion import LINES_PER_BEAT
 from cmr_course.validate import is_number, is_pair, is_whole, require, require_positive, require_whole, say
 
 WRONG_MM = 20.0
@@ -28,8 +29,6 @@ BREATH_MM = 8.0
 """From end expiration to end inspiration, along phase encoding, where a heart is measured in free breathing."""
 BEATS_PER_BREATH = 4.6
 """Heart beats in one breath: 65 a minute over 14 breaths a minute."""
-LINES_PER_BEAT = 14
-"""Of each frame, as in `simulation.motion`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +77,19 @@ class Cell:
 
     def columns(self, acquisition: Acquisition) -> dict[str, Any]:
         """What the Results of this cell have in common."""
-        real = isinstance(self.subject, str)
+        return {
+            **self.asked(),
+            "contrast": acquisition.about.contrast,
+            "domain": "real series" if isinstance(self.subject, str) else "simulated",
+            "realised_R": round(acquisition.realised_acceleration, 4),
+            "simulation_version": simulation.VERSION,
+        }
+
+    def asked(self) -> dict[str, Any]:
+        """Those of these columns that are known before anything is measured: they tell one cell from another."""
         return {
             "subject": str(self.subject),
-            "view": acquisition.about.view,
-            "contrast": acquisition.about.contrast,
-            "domain": "real series" if real else "simulated",
+            "view": self.view,
             "matrix": "x".join(map(str, self.matrix)),
             "coils": self.coils,
             "snr_db": None if self.snr_db is None else float(self.snr_db),
@@ -91,8 +97,6 @@ class Cell:
             "perturbation": self.perturbation,
             "mask": self.mask,
             "nominal_R": float(self.acceleration),
-            "realised_R": round(acquisition.realised_acceleration, 4),
-            "simulation_version": simulation.VERSION,
         }
 
 

@@ -113,11 +113,15 @@ def missing(
     regions: Sequence[str] = REGIONS,
 ) -> list[tuple[Cell, tuple[str, ...]]]:
     """The cells of which `results` lack rows, each with the methods whose rows they are."""
-    have = {_identity(row) for row in results}
-    lacking = [
-        (cell, tuple(name for name in methods if not _expected(cell, name, metrics, regions) <= have))
-        for cell in dict.fromkeys(cells)
-    ]
+    cells = list(dict.fromkeys(cells))
+    columns = list(cells[0].asked()) if cells else []
+    have = {_identity(row, columns) for row in results}
+
+    def lacks(cell: Cell, name: str) -> bool:
+        wanted = {(name, metric, region, *cell.asked().values()) for metric in metrics for region in regions}
+        return not wanted <= have
+
+    lacking = [(cell, tuple(name for name in methods if lacks(cell, name))) for cell in cells]
     return [(cell, names) for cell, names in lacking if names]
 
 
@@ -142,25 +146,8 @@ def _quiet(reconstruct: Reconstructor) -> Reconstructor:
     return replace(reconstruct, progress=False) if hasattr(reconstruct, "progress") else reconstruct  # type: ignore
 
 
-IDENTITY = ("method", "subject", "view", "matrix", "coils", "snr_db", "maps", "perturbation", "mask", "nominal_R")
-"""Columns that tell which cell and method a row is of, before anything was measured."""
-
-
-def _identity(row: Result) -> tuple[Any, ...]:
-    return (*(getattr(row, name) for name in IDENTITY), row.metric, row.region)
-
-
-def _expected(cell: Cell, name: str, metrics: Sequence[str], regions: Sequence[str]) -> set[tuple[Any, ...]]:
-    """The identities of the rows that `cell` gives by method `name`."""
-    columns = {
-        **{key: getattr(cell, key) for key in ("view", "coils", "maps", "perturbation", "mask")},
-        "method": name,
-        "subject": str(cell.subject),
-        "matrix": "x".join(map(str, cell.matrix)),
-        "snr_db": None if cell.snr_db is None else float(cell.snr_db),
-        "nominal_R": float(cell.acceleration),
-    }
-    return {(*(columns[key] for key in IDENTITY), m, r) for m in metrics for r in regions}
+def _identity(row: Result, columns: Iterable[str]) -> tuple[Any, ...]:
+    return (row.method, row.metric, row.region, *(getattr(row, name) for name in columns))
 
 
 def select(results: Iterable[Result], **wanted: Any) -> list[Result]:
