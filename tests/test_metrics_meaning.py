@@ -119,7 +119,7 @@ METRICS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor | float], float]] = {
     "x-t correlation": (lambda p, r: 1 - xt_correlation(p, r)[0], 0.01),
     "temporal error": (lambda p, r: temporal_error(p, r)[0], 0.01),
     "profile correlation": (lambda p, r: 1 - profile_correlation(p, r, 56)[0], 0.01),
-    "area change": (lambda p, r: abs(ejected(p) - truly_ejected()), 0.03),
+    "area change": (lambda p, r: abs(ejected(p) - truly_ejected()), 0.05),
 }
 
 STAYS = {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import overload
 
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
-from cmr_course.acquisition import Reconstruction, Truth
+from cmr_course.acquisition import About, Reconstruction, Truth
+from cmr_course.metrics.flow import peak_velocity_error
 from cmr_course.metrics.haarpsi import haarpsi
 from cmr_course.metrics.image_quality import nmse, psnr, ssim, ssim_gaussian
+from cmr_course.metrics.mapping import t1_bias, t1rho_bias, t2_bias
 from cmr_course.metrics.regions import regions_of
 from cmr_course.metrics.sharpness import hfen
 from cmr_course.validate import require, require_axes, say
@@ -29,6 +32,17 @@ METRICS: dict[str, Callable[..., Tensor]] = {
 }
 """The metrics that give each frame a score, by the names that tables use."""
 DEFAULT_METRICS = ("nmse", "psnr", "ssim")
+QUANTITIES: dict[str, tuple[str, Callable[..., Tensor]]] = {
+    "T1 bias": ("times", t1_bias),
+    "relative T1 bias": ("times", functools.partial(t1_bias, percent=True)),
+    "T2 bias": ("times", t2_bias),
+    "relative T2 bias": ("times", functools.partial(t2_bias, percent=True)),
+    "T1rho bias": ("times", t1rho_bias),
+    "relative T1rho bias": ("times", functools.partial(t1rho_bias, percent=True)),
+    "peak velocity error": ("venc", peak_velocity_error),
+}
+"""What is measured with a whole series, and gives it one number: by the names that tables use, each with what its
+function wants from `About`, besides a reconstruction and the truth. Units: :data:`cmr_course.metrics.results.UNITS`."""
 
 
 @overload
@@ -80,6 +94,27 @@ def evaluate(
         for where, region in regions.items()
         for name in chosen
     }
+
+
+def evaluate_quantities(
+    reconstruction: Reconstruction | Image, truth: Truth, about: About, metrics: Sequence[str]
+) -> dict[str, Float[Tensor, "batch 1"]]:
+    """How far what is measured with the series is from the truth, by metric: what `results_of` takes.
+
+    The images are taken as they are, phase and sign included. Velocities have a row for each pair of the batch.
+
+    about: of the acquisition, with the times of its weightings, or its venc. metrics: names in :data:`QUANTITIES`.
+    """
+    known = not isinstance(metrics, str) and all(isinstance(name, str) and name in QUANTITIES for name in metrics)
+    require(known, f"metrics: got {say(metrics)}, want names among {', '.join(QUANTITIES)}")
+    require(isinstance(about, About), f"about: got {say(about)}, want that of the acquisition")
+    scores = {}
+    for name in metrics:
+        wanted, measure = QUANTITIES[name]
+        given = getattr(about, wanted)
+        require(bool(given), f"about: got no {wanted}, want those of the acquisition for {name!r}")
+        scores[name] = measure(reconstruction, truth, given)[:, None]
+    return scores
 
 
 def magnitude_of(name: str, series: Reconstruction | Truth | Tensor) -> Tensor:

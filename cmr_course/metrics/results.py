@@ -21,8 +21,27 @@ from cmr_course.validate import is_number, is_whole, require, say
 MAPS = ("", "espirit", "known", "wrong", "learned")
 REGIONS = ("full", "heart", "dynamic", "static")
 NOT_IN_KEY = ("value", "reference", "commit", "seconds", "peak_memory")
-DECIMALS = {"psnr": 2}
+DECIMALS = {
+    "psnr": 2,
+    "T1 bias": 1,
+    "T2 bias": 2,
+    "relative T1 bias": 2,
+    "T1rho bias": 2,
+    "relative T2 bias": 2,
+    "relative T1rho bias": 2,
+    "peak velocity error": 1,
+}
 """Digits after the point in tables; four for any other metric."""
+UNITS = {
+    "T1 bias": "ms",
+    "T2 bias": "ms",
+    "T1rho bias": "ms",
+    "relative T1 bias": "%",
+    "relative T2 bias": "%",
+    "relative T1rho bias": "%",
+    "peak velocity error": "cm/s",
+}
+"""Units that :func:`format_table` says along with a metric's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +208,8 @@ def format_table(results: Iterable[Result]) -> str:
 
 
 def _heading(row: Result) -> str:
-    return row.metric if row.region == "full" else f"{row.metric} ({row.region})"
+    name = f"{row.metric} [{UNITS[row.metric]}]" if row.metric in UNITS else row.metric
+    return name if row.region == "full" else f"{name} ({row.region})"
 
 
 def _mean_cell(rows: Sequence[Result]) -> str:
