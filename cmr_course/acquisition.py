@@ -32,7 +32,11 @@ SCALE_QUANTILE = 0.99
 
 @dataclass(frozen=True)
 class About:
-    """What a table, a title or a prompt may need to know of an acquisition. Times are in ms, the field in tesla."""
+    """What a table, a title or a prompt may need to know of an acquisition. Times are in ms, the field in tesla.
+
+    times: of each frame: after the R wave, or where frames are weightings, after the inversion or of preparation.
+    venc: speed in cm/s whose phase is π, where velocity is encoded.
+    """
 
     contrast: str = "cine"
     view: str = "sax"
@@ -45,6 +49,7 @@ class About:
     snr_db: float | None = None
     snr_region: str = ""
     times: tuple[float, ...] = ()
+    venc: float | None = None
     pixel_size: tuple[float, float] | None = None
     origin: str = "acquired"
 
@@ -275,7 +280,7 @@ class Truth(_Record):
     labels: tissue number of each pixel, named by `label_names`.
     displacement: of each pixel's tissue from the first frame, (y, x, through the slice) in mm.
     volumes: by chamber, ml (mm² for a single slice), one value a frame; strain likewise by name.
-    T1, T2 in ms; velocity in cm/s.
+    T1, T2, T1rho in ms, zero where there is no signal; velocity through the plane, along right × down, in cm/s.
     """
 
     image: Complex[Tensor, "batch frame y x"]
@@ -287,12 +292,13 @@ class Truth(_Record):
     strain: Mapping[str, Tensor] = field(default_factory=dict)
     T1: Float[Tensor, "batch frame y x"] | None = None
     T2: Float[Tensor, "batch frame y x"] | None = None
+    T1rho: Float[Tensor, "batch frame y x"] | None = None
     velocity: Float[Tensor, "batch frame y x"] | None = None
 
     def __post_init__(self) -> None:
         require_axes("image", self.image, "batch frame y x")
         require_complex("image", self.image)
-        for name in ("labels", "T1", "T2", "velocity"):
+        for name in ("labels", "T1", "T2", "T1rho", "velocity"):
             part = getattr(self, name)
             if part is not None:
                 require_axes(name, part, "batch frame y x")

@@ -33,9 +33,9 @@ def assert_sound(subjects, scan):
     again, _ = run(subjects, scan)
     batch = len(subjects) * SLICES.get(scan.view, scan.slices)
     coils = scan.receiver.virtual_coils or scan.receiver.profile().n_coils
-    assert acquisition.kspace.shape == (batch, scan.frames, coils, *scan.matrix)
-    assert truth.labels.shape == truth.image.shape == (batch, scan.frames, *scan.matrix)
-    assert truth.displacement.shape == (batch, scan.frames, 3, *scan.matrix)
+    assert acquisition.kspace.shape == (batch, scan.n_frames, coils, *scan.matrix)
+    assert truth.labels.shape == truth.image.shape == (batch, scan.n_frames, *scan.matrix)
+    assert truth.displacement.shape == (batch, scan.n_frames, 3, *scan.matrix)
     assert bool(torch.isfinite(torch.view_as_real(acquisition.kspace)).all())
     assert bool(torch.isfinite(truth.displacement).all())
     assert float(truth.displacement.abs().max()) < 60
@@ -44,7 +44,7 @@ def assert_sound(subjects, scan):
     assert int(truth.labels.max()) < len(LABELS)
     for values in (truth.volumes, truth.strain):
         for name, value in values.items():
-            assert value.shape == (batch, scan.frames), name
+            assert value.shape == (batch, scan.n_frames), name
             assert bool(torch.isfinite(value).all()), name
     assert all(float(value.min()) > -1e-6 for value in truth.volumes.values())
     assert torch.equal(acquisition.kspace, again.kspace)

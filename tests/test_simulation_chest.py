@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from cmr_course.plane import Plane
+from cmr_course.simulation.brightness import brightness
 from cmr_course.simulation.canvas import LABELS, Canvas
 from cmr_course.simulation.chest import Chest
 from cmr_course.simulation.pose import Pose
+from cmr_course.simulation.sequences import BalancedSSFP
 from cmr_course.simulation.shapes import chain
 from cmr_course.simulation.subject import Subject
 from cmr_course.simulation.texture import Texture
-from cmr_course.simulation.tissue import BalancedSSFP
+from cmr_course.simulation.tissue import Composition
 
 CPU = torch.device("cpu")
 STEP = 8.0
@@ -74,8 +76,8 @@ def grid() -> Tensor:
 
 
 def blank(points: Tensor) -> Canvas:
-    signal = torch.zeros_like(points[0])
-    return Canvas(signal, signal.to(torch.int8), BalancedSSFP().levels(1.5), 0.6)
+    levels = brightness(BalancedSSFP(), Composition.usual(1.5), (0.0,)).levels(points)
+    return Canvas.blank(tuple(points.shape[1:]), levels, 0.6)
 
 
 def painted(seed: int, points: Tensor) -> Canvas:
@@ -273,7 +275,7 @@ def test_a_point_looks_the_same_in_every_plane() -> None:
     flat = Plane((0.0, 10.0, -20.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)).points((64, 64), (360.0, 360.0))
     upright = Plane((0.0, 10.0, -20.0), (1.0, 0.0, 0.0), (0.0, 0.0, -1.0)).points((64, 64), (360.0, 360.0))
     a, b = painted(9, flat), painted(9, upright)
-    torch.testing.assert_close(a.signal[32], b.signal[32], atol=1e-3, rtol=0)
+    torch.testing.assert_close(a.signal[:, 32], b.signal[:, 32], atol=1e-3, rtol=0)
     assert torch.equal(a.labels[32], b.labels[32])
 
 
@@ -282,7 +284,7 @@ def test_outside_the_body_nothing_is_painted() -> None:
     canvas = painted(0, points)
     assert not bool(canvas.signal.any())
     assert not bool(canvas.labels.any())
-    assert canvas.signal.shape == (5, 4)
+    assert canvas.signal.shape == (1, 5, 4)
 
 
 def test_contrast_is_that_of_balanced_ssfp() -> None:
@@ -290,9 +292,8 @@ def test_contrast_is_that_of_balanced_ssfp() -> None:
     points = grid()[:, :, :, 20:45:3]
     for seed in (1, 8):
         canvas = painted(seed, points)
-        mean = {
-            name: float(canvas.signal[canvas.labels == LABELS[name]].mean()) for name in LABELS if name not in ELSEWHERE
-        }
+        signal, labels = canvas.signal[0], canvas.labels
+        mean = {name: float(signal[labels == LABELS[name]].mean()) for name in LABELS if name not in ELSEWHERE}
         assert mean["fat"] < -0.6
         assert 0 < mean["lung"] < 0.12
         assert 0.2 < mean["muscle"] < 0.45
@@ -306,7 +307,7 @@ def test_the_chest_does_not_depend_on_the_number_of_points() -> None:
     """Painting half of the points paints them as before: no plane-wide quantity enters."""
     points = Plane((0.0, 10.0, 5.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)).points((48, 48), (380.0, 380.0))
     whole, half = painted(3, points), painted(3, points[:, :24])
-    torch.testing.assert_close(whole.signal[:24], half.signal, atol=1e-5, rtol=0)
+    torch.testing.assert_close(whole.signal[:, :24], half.signal, atol=1e-5, rtol=0)
     assert math.isfinite(float(whole.signal.abs().max()))
 
 

@@ -11,12 +11,14 @@ from scipy import ndimage
 
 from cmr_course.plane import Plane
 from cmr_course.simulation import CONDITIONS, Anatomy, Scan, Subject
+from cmr_course.simulation.brightness import brightness
 from cmr_course.simulation.canvas import LABELS, Canvas
 from cmr_course.simulation.motion import Beat
 from cmr_course.simulation.render import Grid, Still, render
+from cmr_course.simulation.sequences import BalancedSSFP
 from cmr_course.simulation.shapes import Field
 from cmr_course.simulation.texture import Texture
-from cmr_course.simulation.tissue import BalancedSSFP
+from cmr_course.simulation.tissue import Composition
 from cmr_course.simulation.views import planes
 
 CPU = torch.device("cpu")
@@ -56,8 +58,9 @@ def painted(subject, anatomy, plane, systole=False):
     """Labels (y, x) of a plane, and of the chest alone in it."""
     beat = Beat.of(subject.physiology())
     moments = beat.moments([(beat.closing + beat.filling) / 2 if systole else 0.0], CPU)
-    labels = render(subject, anatomy, plane, SCAN, moments).labels[0].numpy()
-    chest = Still.of(Grid.of(plane, SCAN, CPU), anatomy, SCAN, Texture.of(subject, CPU)).canvas.labels
+    bright = brightness(BalancedSSFP(), Composition.usual(3.0), (0.0,))
+    labels = render(subject, anatomy, plane, SCAN, moments, bright).labels[0].numpy()
+    chest = Still.of(Grid.of(plane, SCAN, CPU), anatomy, SCAN, Texture.of(subject, CPU), bright).canvas.labels
     return labels, chest[::2, ::2].numpy()
 
 
@@ -123,8 +126,8 @@ def test_vessels_keep_clear_of_muscle_and_organs(seed):
     left = field.cut((found.r.square() < found.at.epi) & (local[2] > 0) & (local[2] < heart.end))
     assert inside["pulmonary_vein"].any()
     assert not (inside["pulmonary_vein"] & left).any()
-    blank = torch.zeros_like(points[0])
-    canvas = Canvas(blank, blank.to(torch.int8), BalancedSSFP().levels(3.0), 0.6)
+    levels = brightness(BalancedSSFP(), Composition.usual(3.0), (0.0,)).levels(points)
+    canvas = Canvas.blank(tuple(points.shape[1:]), levels, 0.6)
     anatomy.chest.paint(canvas, anatomy.chest.locate(points), Texture.of(subject, CPU))
     for organ in ("liver", "liver_vessel", "stomach", "spleen"):
         drawn = canvas.labels == LABELS[organ]

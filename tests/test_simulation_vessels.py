@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from cmr_course.plane import Plane, along, dot
+from cmr_course.simulation.brightness import brightness
 from cmr_course.simulation.canvas import LABELS, Canvas
 from cmr_course.simulation.heart import Heart
 from cmr_course.simulation.pose import Pose
+from cmr_course.simulation.sequences import BalancedSSFP
 from cmr_course.simulation.shapes import Arch, Capsule, Ellipsoid, Field, chain, curve, smooth_union
 from cmr_course.simulation.subject import CONDITIONS, Subject
 from cmr_course.simulation.texture import Grain, Texture
-from cmr_course.simulation.tissue import BalancedSSFP
+from cmr_course.simulation.tissue import Composition
 from cmr_course.simulation.vessels import FADE, Vessels
 
 X, Y, Z = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -51,7 +53,8 @@ def painted(vessels, points, near=everywhere, textured=False):
     """A picture at `points`, on dark ground; softness 0.5 mm."""
     shape = points.shape[1:]
     zeros = torch.zeros(shape, dtype=torch.float32)
-    canvas = Canvas(zeros, zeros.to(torch.int8), BalancedSSFP().levels(3.0), 0.5)
+    levels = brightness(BalancedSSFP(), Composition.usual(3.0), (0.0,)).levels(points)
+    canvas = Canvas.blank(tuple(shape), levels, 0.5)
     grain = Texture.of(Subject(0), points.device).at(points) if textured else Grain(zeros, zeros, zeros, zeros)
     shown = vessels.shown(points if points.ndim > 2 else points[:, None], near)
     if shown is not None:

@@ -73,7 +73,7 @@ def check_volume(function: Callable[[Float[Tensor, "slice frame"], float], Float
 
 
 def _bssfp(tissue: Tissue, degrees: float, TR: float) -> float:
-    """Steady-state signal on resonance, echo decay left out; see `simulation.tissue.BalancedSSFP`."""
+    """Steady-state signal on resonance, echo decay left out; see `simulation.sequences.BalancedSSFP`."""
     T1, T2, density = tissue
     E1, E2, alpha = math.exp(-TR / T1), math.exp(-TR / T2), math.radians(degrees)
     return density * math.sin(alpha) * (1 - E1) / (1 - (E1 - E2) * math.cos(alpha) - E1 * E2)

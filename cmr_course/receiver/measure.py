@@ -23,6 +23,7 @@ from cmr_course.receiver.vendors import Receiver
 from cmr_course.validate import (
     is_number,
     is_pair,
+    is_whole,
     require,
     require_axes,
     require_broadcast,
@@ -72,6 +73,7 @@ def receive(
     plane: Plane | Sequence[Plane] | None = None,
     segments: Sequence[Segment] = (),
     echo_time_ms: float = ECHO_TIME_MS,
+    encodings: int = 1,
 ) -> tuple[Acquisition, Truth]:
     """What `receiver` measures of `image`, fully sampled, and the truth.
 
@@ -83,7 +85,8 @@ def receive(
     plane: where the image lies in the body, one for all slices or one for each; without it the array lies around
     the image itself. segments: other looks of the object, each with the lines (ky) that were measured meanwhile, such
     as those of an ectopic heart beat; no line may be in two of them. echo_time_ms: turns the offset from resonance
-    into phase, 2π · Δf · TE.
+    into phase, 2π · Δf · TE. encodings: so many items of the batch in a row are measurements of one slice, on the same
+    background phase.
 
     The coil image is S_c · b · exp(iφ) · image with normalised maps S, intensity profile b (mean 1 over the region)
     and phase φ. `Truth.image` is Σ_c S_c* · (coil image c) without noise, so its magnitude is the root sum of
@@ -98,12 +101,16 @@ def receive(
     from resonance and wrong maps have streams of their own, which follow from its state and leave it as it is.
     """
     planes = _check(image, receiver, about, generator, pixel_size_mm, plane, segments, echo_time_ms)
+    whole = is_whole(encodings) and encodings > 0 and image.shape[0] % encodings == 0
+    require(whole, f"encodings: got {say(encodings)}, want a number that divides the batch of {image.shape[0]}")
     inside, named = _signal_region(image, region, about)
     for_maps = aside(generator, "maps")
     field_of_view = (image.shape[-2] * pixel_size_mm[0], image.shape[-1] * pixel_size_mm[1])
     channels = Channels.around(image, planes, receiver.profile(), receiver.noise_correlation, field_of_view)
     shading = channels.shading / (channels.shading * inside).sum() * inside.sum()
-    phase = _phase(image, receiver, generator, planes, field_of_view, echo_time_ms)
+    for_phase = None if planes is None else planes[:: encodings if len(planes) > 1 else 1]
+    phase = _phase(image[::encodings], receiver, generator, for_phase, field_of_view, echo_time_ms)
+    phase = phase.repeat_interleave(encodings, 0)
     background = torch.polar(shading.expand_as(phase), phase)
     received = image * background
     if receiver.dead_coils:

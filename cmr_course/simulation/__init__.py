@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from cmr_course.simulation.measurement import simulate
 from cmr_course.simulation.render import Anatomy
-from cmr_course.simulation.scan import CONTRASTS, MOTIONS, VIEWS, Scan
+from cmr_course.simulation.scan import MOTIONS, VIEWS, Scan
+from cmr_course.simulation.sequences import (
+    CONTRASTS,
+    BalancedSSFP,
+    InversionRecovery,
+    LateEnhancement,
+    PhaseContrast,
+    SaturationRecovery,
+    SpinEcho,
+    SpinLock,
+    T2Preparation,
+    Tagging,
+)
+from cmr_course.simulation.sets import SETS, NamedScan, scans
 from cmr_course.simulation.subject import CONDITIONS, RHYTHMS, Lesion, Subject
 
 VERSION = "0.3"
@@ -15,11 +28,23 @@ __all__ = [
     "CONTRASTS",
     "MOTIONS",
     "RHYTHMS",
+    "SETS",
     "VERSION",
     "VIEWS",
     "Anatomy",
+    "BalancedSSFP",
+    "InversionRecovery",
+    "LateEnhancement",
     "Lesion",
+    "NamedScan",
+    "PhaseContrast",
+    "SaturationRecovery",
     "Scan",
+    "SpinEcho",
+    "SpinLock",
     "Subject",
+    "T2Preparation",
+    "Tagging",
+    "scans",
     "simulate",
 ]

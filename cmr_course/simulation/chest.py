@@ -476,10 +476,9 @@ class Chest:
         index = (depth > -MARGIN).nonzero()[:, 0]
         if not len(index):
             return
-        whole = Canvas(canvas.signal.flatten().clone(), canvas.labels.flatten().clone(), canvas.levels, canvas.softness)
         known = torch.stack([depth, bump, located.inside.flatten(), located.above.flatten()])
         site = self._site(flat.index_select(1, index), known.index_select(1, index), texture)
-        body = Canvas(whole.signal[index], whole.labels[index], canvas.levels, canvas.softness)
+        body = canvas.take(index)
         _paint(body, site, site.inside < MARGIN, self._wall)
         cavity = site.inside > -MARGIN
         _paint(body, site, cavity & (site.above > -MARGIN), self._chest)
@@ -488,10 +487,9 @@ class Chest:
         _paint(body, site, (q > -self.spine.half[1] - MARGIN) & ((site.x - self.spine.x).abs() < 72), self._spine)
         shade = 1 + 0.035 * site.grain.blotch + 0.035 * site.grain.fine + 0.05 * site.coarse.fine
         edge = torch.sigmoid(site.depth / canvas.softness)
-        whole.signal[index] = body.signal * shade.clamp(min=0.2) * edge
-        whole.labels[index] = body.labels
-        shape = located.inside.shape
-        canvas.signal, canvas.labels = whole.signal.reshape(shape), whole.labels.reshape(shape)
+        body.signal = body.signal * (shade.clamp(min=0.2) * edge)
+        body.clear(site.depth <= 0)
+        canvas.put_at(body, index)
 
     def _site(self, flat: Tensor, known: Tensor, texture: Texture) -> Site:
         (x, y, z), (depth, bump, inside, above) = flat.unbind(0), known.unbind(0)
@@ -511,34 +509,33 @@ class Chest:
 
     def _wall(self, canvas: Canvas, site: Site) -> None:
         """Skin, fat, breast, muscles, ribs and breastbone."""
-        fat, muscle = canvas.levels["fat"], canvas.levels["muscle"]
         grain, coarse = site.grain, site.coarse
-        canvas.paint(fat * (0.97 + 0.02 * grain.fine), site.depth + MARGIN, None)
+        canvas.paint("fat", site.depth + MARGIN, None, gain=0.97 + 0.02 * grain.fine)
         canvas.labels = torch.where(site.depth > 0, 1, canvas.labels)
-        canvas.paint(0.25 * fat, 1.0 - site.depth, None)
+        canvas.paint("fat", 1.0 - site.depth, None, gain=0.25)
         if self.skin.breast[0] > 8:
             gland = torch.minimum(site.bump - 7, 6 * (coarse.streaks + 0.4 * grain.blotch + 0.3 * grain.streaks))
-            canvas.paint(0.45, torch.minimum(gland, site.depth - 5))
+            canvas.paint("gland", torch.minimum(gland, site.depth - 5))
         septa = 0.10 - (coarse.branches + 0.08 * grain.streaks).abs()
-        canvas.paint(0.3 * fat, torch.minimum(6 * septa, site.depth - 2), None, strength=0.5)
+        canvas.paint("fat", torch.minimum(6 * septa, site.depth - 2), None, strength=0.5, gain=0.3)
         layer = site.depth - site.fat + 0.5 * grain.blotch
-        canvas.paint(muscle * (1 + 0.05 * grain.streaks + 0.08 * coarse.fine), layer, "muscle")
+        canvas.paint("muscle", layer, "muscle", gain=1 + 0.05 * grain.streaks + 0.08 * coarse.fine)
         outer = -site.inside - RIB
         # Fat between the sheets of muscle, in clefts along them, and where thick layers leave room.
         sheet = 7.5 - 15 * torch.remainder(layer / 15 + 0.35 * coarse.fine + 0.04 * grain.blotch, 1)
         sheet = 0.9 * coarse.streaks + 0.2 * grain.blotch - sheet.abs()
         cleft = self.bones.clefts * (coarse.branches + 0.25 * grain.blotch - 1.3) * 5
         lumps = torch.maximum(torch.minimum(sheet, outer), torch.minimum(cleft, outer - 2))
-        canvas.paint(fat * 0.9, torch.minimum(lumps, layer - 4), "fat", strength=0.85)
+        canvas.paint("fat", torch.minimum(lumps, layer - 4), "fat", strength=0.85, gain=0.9)
         self._ribs(canvas, site, outer)
         self._shoulder(canvas, site, layer)
 
     def _ribs(self, canvas: Canvas, site: Site, outer: Tensor) -> None:
         """Ribs, which fall towards the front, with intercostal muscle between them; the breastbone."""
-        fat, marrow = canvas.levels["fat"], canvas.levels["marrow"]
         ring = -site.inside
-        canvas.paint(0.8 * fat, 0.5 + site.coarse.fine - (outer - 1.5 - site.grain.blotch).abs(), None, strength=0.7)
-        canvas.paint(0.8 * fat, 0.8 * site.coarse.streaks - ring.abs(), None, strength=0.35)
+        layer = 0.5 + site.coarse.fine - (outer - 1.5 - site.grain.blotch).abs()
+        canvas.paint("fat", layer, None, strength=0.7, gain=0.8)
+        canvas.paint("fat", 0.8 * site.coarse.streaks - ring.abs(), None, strength=0.35, gain=0.8)
         pitch, start, half = self.bones.ribs
         front = site.y + 70
         rise = 0.55 * (62 - site.x.abs()).clamp(min=0) * smoothstep(-site.y / 40)
@@ -548,19 +545,18 @@ class Chest:
         margin = site.z + 0.6 * site.x.abs() + 0.35 * front - self.bones.sternum[1]
         rib = torch.minimum((1 - gauge) * 4.8, 0.5 * margin)
         canvas.paint("bone", rib, "bone")
-        canvas.paint(marrow * (1.15 + 0.15 * site.grain.blotch), rib - 2.0, None, strength=0.85)
+        canvas.paint("marrow", rib - 2.0, None, strength=0.85, gain=1.15 + 0.15 * site.grain.blotch)
         half_width, lowest = self.bones.sternum
         width = half_width + 12 * smoothstep((site.z - 70) / 40) - site.x.abs()
         plate = torch.minimum(torch.minimum(width, 5.2 - (ring - 6).abs()), 0.7 * (site.z - lowest))
         plate = torch.minimum(plate, -site.y)
         canvas.paint("bone", plate, "bone")
-        canvas.paint(marrow * (0.95 + 0.12 * site.grain.blotch), plate - 1.4, None)
+        canvas.paint("marrow", plate - 1.4, None, gain=0.95 + 0.12 * site.grain.blotch)
 
     def _shoulder(self, canvas: Canvas, site: Site, layer: Tensor) -> None:
         """Collar bones, shoulder blades and the heads of the upper arms."""
         if not bool((site.z > -10).any()):
             return
-        marrow = canvas.levels["marrow"]
         x, ring = site.x.abs(), -site.inside
         top = self.bones.shoulder
         blade = torch.minimum(2.2 - (ring - RIB - 9 - 0.08 * (x - 90)).abs(), 36 - (x - 92).abs())
@@ -572,16 +568,16 @@ class Chest:
         arm = torch.maximum(*_balls(site.points, *heads))
         bone = torch.minimum(torch.maximum(torch.maximum(blade, collar), arm), layer - 1)
         canvas.paint("bone", bone, "bone")
-        canvas.paint(marrow, bone - 1.6, None)
+        canvas.paint("marrow", bone - 1.6, None)
 
     def _chest(self, canvas: Canvas, site: Site) -> None:
         """Lungs and mediastinum, all that lies above the diaphragm."""
         grain, coarse = site.grain, site.coarse
         parenchyma, branching, bright = self.lung
-        # Blood sinks to the back of the lungs.
+        # What little signal there is comes from blood, which sinks to the back of the lungs.
         tissue = parenchyma * (1 + 0.3 * grain.fine + 0.3 * coarse.fine + 0.006 * site.y).clamp(min=0.1)
         cavity = torch.minimum(site.inside, site.above)
-        canvas.paint(tissue, cavity + 1.5, "lung")
+        canvas.paint("blood", cavity + 1.5, "lung", gain=tissue)
         x, y, z = HILUM
         away = ((site.x.abs() - x).square() + (site.y - y).square() + (site.z - z).square()).sqrt()
         near = (-away / 40).exp()
@@ -591,12 +587,12 @@ class Chest:
         large = (0.9 * near - (coarse.streaks.square() + coarse.branches.square()).sqrt()) * 8
         vessel = torch.minimum(torch.maximum(small, large), cavity - 4)
         strength = (bright * (0.45 + near)).clamp(max=1)
-        canvas.paint(canvas.levels["blood"] * strength, vessel, "lung_vessel")
+        canvas.paint("blood", vessel, "lung_vessel", gain=strength)
         self._mediastinum(canvas, site, cavity)
 
     def _mediastinum(self, canvas: Canvas, site: Site, cavity: Tensor) -> None:
         """Fat around heart and vessels, windpipe and oesophagus."""
-        fat, grain, coarse = canvas.levels["fat"], site.grain, site.coarse
+        grain, coarse = site.grain, site.coarse
         wide, share, pad = self.pads
         heart = self.heart.inside(site.x, site.y, site.z)
         noise = 3 * coarse.fine + 1.2 * grain.streaks
@@ -606,25 +602,26 @@ class Chest:
         front = torch.minimum(heart + 10 + pad, -site.y - 25 - 0.5 * (site.x - 20 - 30 * share).abs()) + noise
         region = torch.maximum(torch.maximum(column, heart - 3 + 0.5 * noise), torch.maximum(corner, front))
         region = torch.minimum(region, cavity + 1)
-        canvas.paint(fat * (0.85 + 0.04 * grain.blotch + 0.06 * coarse.fine), region, "mediastinum")
+        canvas.paint("fat", region, "mediastinum", gain=0.85 + 0.04 * grain.blotch + 0.06 * coarse.fine)
         vessel = (0.04 + 0.13 * coarse.fine - (grain.streaks.square() + grain.branches.square()).sqrt()) * 3
-        canvas.paint(0.7, torch.minimum(vessel, region - 3), None, strength=0.8)
+        canvas.paint("blood", torch.minimum(vessel, region - 3), None, strength=0.8, gain=0.7)
         ahead = self.spine.ahead(site.y, site.z) + self.spine.half[1]
         tube = _ellipse(site.x - self.spine.x + 7, ahead + 7.5, 8.5, 5.5)
         canvas.paint("muscle", torch.minimum(tube, region + 6), "oesophagus")
-        canvas.paint(0.6, tube - 3.2, None, strength=0.7)
+        canvas.paint("fluid", tube - 3.2, None, strength=0.7, gain=0.66)
         pipe = torch.minimum(_ellipse(site.x - self.spine.x, ahead + 21, 9, 8), site.z - 62)
         canvas.paint("muscle", pipe + 1.8, None)
         canvas.paint("air", pipe, None)
 
     def _abdomen(self, canvas: Canvas, site: Site) -> None:
         """Diaphragm, liver, stomach, spleen, kidneys, and the bowel and fat between them."""
-        fat, grain, coarse = canvas.levels["fat"], site.grain, site.coarse
+        grain, coarse = site.grain, site.coarse
         below = torch.minimum(-site.above, site.inside + 1)
-        canvas.paint(0.5 * fat, torch.minimum(1.6 - (below + 0.8).abs(), grain.blotch + 0.3), None, strength=0.6)
+        film = torch.minimum(1.6 - (below + 0.8).abs(), grain.blotch + 0.3)
+        canvas.paint("fat", film, None, strength=0.6, gain=0.5)
         canvas.paint("muscle", below, "diaphragm")
         within = torch.minimum(below - 2.6 - 0.5 * grain.blotch, site.inside - 0.6)
-        canvas.paint(fat * (0.85 + 0.03 * grain.blotch + 0.05 * coarse.fine), within, "abdomen")
+        canvas.paint("fat", within, "abdomen", gain=0.85 + 0.03 * grain.blotch + 0.05 * coarse.fine)
         room = torch.minimum(below - 2.4, site.inside - 0.6) - 1.8 * coarse.fine.clamp(min=0)
         room = torch.minimum(room, self._beside_aorta(site) - FREE)
         liver = torch.minimum(self._liver(site), room)
@@ -635,7 +632,7 @@ class Chest:
         others = torch.maximum(liver, stomach)
         spleen = torch.minimum(spleen, torch.minimum(room - 0.5, -others - 2.5))
         self._bowel(canvas, site, torch.minimum(room - 4, -torch.maximum(others, spleen) - 4))
-        canvas.paint(canvas.levels["liver"] * (1 + 0.04 * coarse.fine), liver, "liver")
+        canvas.paint("liver", liver, "liver", gain=1 + 0.04 * coarse.fine)
         large = (0.15 + 0.06 * coarse.blotch - (coarse.branches.square() + coarse.streaks.square()).sqrt()) * 12
         small = (0.06 + 0.16 * coarse.fine - (grain.streaks.square() + grain.branches.square()).sqrt()) * 5
         vessel = torch.minimum(torch.maximum(large, small), liver - 6)
@@ -643,9 +640,9 @@ class Chest:
         canvas.paint("spleen", spleen, "spleen")
         canvas.paint("muscle", stomach, "stomach")
         level, spread, gas = self.organs.content
-        content = (level + spread * (grain.blotch + 0.5 * grain.fine)).clamp(min=0.05)
+        content = 1.1 * (level + spread * (grain.blotch + 0.5 * grain.fine)).clamp(min=0.05)
         folds = stomach - 4.2 - 1.1 * grain.streaks
-        canvas.paint(content, folds, None)
+        canvas.paint("fluid", folds, None, gain=content)
         (_, middle, _), (_, reach, _) = self.organs.stomach
         canvas.paint("air", torch.minimum(folds - 0.3, middle - reach * gas - site.y), None)
 
@@ -675,10 +672,10 @@ class Chest:
         threshold, level = self.organs.bowel
         loop = torch.minimum((coarse.fine + 0.15 * grain.branches - threshold) * 9, room)
         canvas.paint("muscle", loop, None, strength=0.9)
-        content = (level + 0.3 * coarse.streaks + 0.06 * grain.fine).clamp(0, 0.85)
-        canvas.paint(content, loop - 3.5, None, strength=0.9)
+        content = 1.1 * (level + 0.3 * coarse.streaks + 0.06 * grain.fine).clamp(0, 0.85)
+        canvas.paint("fluid", loop - 3.5, None, strength=0.9, gain=content)
         vessel = (0.3 - (grain.streaks.square() + grain.branches.square()).sqrt()) * 3
-        canvas.paint(0.75, torch.minimum(vessel, room), None, strength=0.6)
+        canvas.paint("blood", torch.minimum(vessel, room), None, strength=0.6, gain=0.75)
         if not bool((site.z < -100).any()):
             return
         sinuses = [(middle, (0.45 * half[0], 0.4 * half[1], 0.55 * half[2])) for middle, half in self.organs.kidneys]
@@ -686,28 +683,27 @@ class Chest:
         for outside, sinus in zip((left, right), inner, strict=True):
             kidney = torch.minimum(outside, room)
             canvas.paint("fat", kidney + 4, None, strength=0.8)
-            canvas.paint(0.55, kidney, None)
+            canvas.paint("kidney", kidney, None)
             canvas.paint("fat", torch.minimum(sinus + 2 * grain.streaks, kidney - 3), None, strength=0.8)
 
     def _spine(self, canvas: Canvas, site: Site) -> None:
         """Vertebrae and discs, canal and cord, processes, and the muscles beside them."""
         grain, spine = site.grain, self.spine
-        fat, marrow = canvas.levels["fat"], canvas.levels["marrow"]
         x, q = site.x - spine.x, spine.ahead(site.y, site.z)
         deep = spine.half[1]
         under = site.depth - site.fat
         back = torch.minimum(_ellipse(x.abs() - 27, q - deep - 27, 27, 21) + 1.5 * site.coarse.fine, under)
         canvas.paint("muscle", back, "muscle")
         cleft = torch.maximum(3 * (grain.streaks - 1.8), 1.2 - (x.abs() - 25 - 4 * site.coarse.fine).abs())
-        canvas.paint(0.85 * fat, torch.minimum(cleft, back - 2), "fat", strength=0.75)
+        canvas.paint("fat", torch.minimum(cleft, back - 2), "fat", strength=0.75, gain=0.85)
         turn = (torch.remainder(site.z / spine.pitch + spine.start, 1) - 0.5) * spine.pitch
         waist = 1.6 * (turn / (0.5 * spine.pitch)).square() - 1
         body = spine.body(site.x, q) + waist
         canvas.paint("bone", body + 1.4, "bone")
-        canvas.paint(marrow * (0.85 + 0.1 * grain.blotch + 0.08 * grain.fine), body, None)
+        canvas.paint("marrow", body, None, gain=0.85 + 0.1 * grain.blotch + 0.08 * grain.fine)
         disc = 0.5 * spine.pitch - turn.abs()
         canvas.paint("bone", torch.minimum(4.2 - disc, body + 0.5), None, strength=0.85)
-        canvas.paint(0.42, torch.minimum(3.0 - disc, body + 0.5), None)
+        canvas.paint("disc", torch.minimum(3.0 - disc, body + 0.5), None)
         canal = _ellipse(x, q - deep - 8, 8.5, 7)
         # Arch and processes: seen at the height of each vertebra, the spinous one further down.
         side = torch.minimum(4.5 - (q - deep - 11 - 0.35 * x.abs()).abs(), 31 - x.abs())
@@ -716,10 +712,10 @@ class Chest:
         side, tail = torch.minimum(side, 8 - turn.abs()), torch.minimum(tail, 8.5 - drop)
         bone = torch.minimum(torch.maximum(torch.maximum(side, tail), canal + 3.2), under - 1)
         canvas.paint("bone", bone, "bone")
-        canvas.paint(marrow, bone - 1.5, None)
-        canvas.paint(0.8 * fat, canal, "spinal_canal")
+        canvas.paint("marrow", bone - 1.5, None)
+        canvas.paint("fat", canal, "spinal_canal", gain=0.8)
         canvas.paint("fluid", canal - 1, None)
-        canvas.paint(0.42, canal - 3, None)
+        canvas.paint("cord", canal - 3, None)
 
 
 def _paint(canvas: Canvas, site: Site, where: Tensor, painter: Callable[[Canvas, Site], None]) -> None:
@@ -727,9 +723,9 @@ def _paint(canvas: Canvas, site: Site, where: Tensor, painter: Callable[[Canvas,
     index: Int[Tensor, " n"] = where.nonzero()[:, 0]
     if not len(index):
         return
-    part = Canvas(canvas.signal[index], canvas.labels[index], canvas.levels, canvas.softness)
+    part = canvas.take(index)
     painter(part, site.take(index))
-    canvas.signal[index], canvas.labels[index] = part.signal, part.labels
+    canvas.put_at(part, index)
 
 
 def _balls(points: Float[Tensor, "xyz=3 n"], *balls: tuple[Vector, Vector]) -> Float[Tensor, "ball n"]:

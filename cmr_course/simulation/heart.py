@@ -49,8 +49,8 @@ TRICUSPID = 3.0
 
 @dataclass(frozen=True)
 class Infarct:
-    """A region that hardly moves: its middle (angle from the septum, depth in mm), half widths, and share of motion
-    that is left in the middle.
+    """A region that hardly moves: its middle (angle from the septum, depth in mm), half widths, share of motion that
+    is left in the middle, and share of the wall, from within, that is scar.
     """
 
     angle: float
@@ -58,6 +58,7 @@ class Infarct:
     depth: float
     half_depth: float
     residual: float
+    reach: float
 
     def motion(self, cos: Tensor, sin: Tensor, w: Tensor) -> Tensor:
         """The m of the module's motion: 1 outside, `residual` in the middle."""
@@ -209,6 +210,7 @@ class Heart:
             depth=self.length * draw(0.4, 0.75),
             half_depth=self.length * draw(0.25, 0.4),
             residual=draw(0.0, 0.15),
+            reach=draw(0.5, 1.1),
         )
         angle = torch.arange(720, dtype=torch.float64)[:, None] * (math.tau / 720)
         w = (torch.arange(512, dtype=torch.float64) + 0.5) * (self.length / 512)
@@ -362,8 +364,8 @@ class Heart:
         at, w = moved.at, moved.place[2]
         distance = (at.hull - moved.r) * moved.outline.scale * self._slant(moved)
         ends = torch.minimum(w + 9, self.end + 2.5 - w)
-        fat = canvas.levels["fat"] * (0.85 + 0.14 * grain.blotch + 0.10 * grain.fine)
-        canvas.paint(fat, torch.minimum(distance, ends), "pericardial_fat")
+        fat = 0.85 + 0.14 * grain.blotch + 0.10 * grain.fine
+        canvas.paint("fat", torch.minimum(distance, ends), "pericardial_fat", gain=fat)
         # The pericardium is dark.
         canvas.paint("bone", torch.minimum(0.7 - (distance - 1.2).abs(), ends - 1), None, strength=0.6)
 
@@ -373,9 +375,9 @@ class Heart:
         return moved.r / (square + moved.at.epi_slope.square() + 1e-3).sqrt()
 
     def paint(self, canvas: Canvas, moved: Moved, grain: Grain, blood: Tensor, moments: Moments) -> None:
-        """Paint both ventricles. blood: its signal at each point."""
+        """Paint both ventricles. blood: gain of its signal at each point."""
         r, at, scale, w = moved.r, moved.at, moved.outline.scale, moved.place[2]
-        muscle = canvas.levels["myocardium"] * (1 + 0.10 * grain.blotch + 0.07 * grain.fine)
+        muscle = 1 + 0.10 * grain.blotch + 0.07 * grain.fine
         lam = (1 + self.physiology.longitudinal_strain * moments.contraction).float()[:, None, None]
         below = lam * w
         square = r.square()
@@ -386,14 +388,17 @@ class Heart:
         open_base = below - TRICUSPID
         apex = self.right_end + self.right_wall - w
         outside = torch.minimum((at.outer - r) * scale, apex)
-        canvas.paint(muscle, torch.minimum(outside, open_base), "rv_myocardium")
+        canvas.paint("myocardium", torch.minimum(outside, open_base), "rv_myocardium", gain=muscle)
         inside = torch.minimum(torch.minimum((at.right - r) * scale, -epi), apex - self.right_wall)
-        canvas.paint(blood * 0.97, torch.minimum(inside, open_base + 2), "rv_blood")
+        canvas.paint("venous_blood", torch.minimum(inside, open_base + 2), "rv_blood", gain=blood)
         # Trabeculae of the right ventricle reach in from its free wall.
         ridge = torch.minimum(inside, 5.0 * (grain.fine + 0.4 * grain.blotch) - (at.right - r))
-        canvas.paint(muscle, torch.minimum(ridge, open_base - 6), None, strength=0.7)
-        canvas.paint(muscle, torch.minimum(epi, below), "lv_myocardium")
-        canvas.paint(blood, torch.minimum(endo, below + 1), "lv_blood")
+        canvas.paint("myocardium", torch.minimum(ridge, open_base - 6), None, strength=0.7, gain=muscle)
+        canvas.paint("myocardium", torch.minimum(epi, below), "lv_myocardium", gain=muscle)
+        if self.infarct is not None:
+            scar = torch.minimum(self._scar(self.infarct, moved), torch.minimum(epi, below))
+            canvas.paint("scar", scar, None, gain=muscle)
+        canvas.paint("blood", torch.minimum(endo, below + 1), "lv_blood", gain=blood)
         self._paint_valve(canvas, moved, muscle, endo, below, moments)
         self._paint_cavity(canvas, moved, muscle, grain, endo, below)
 
@@ -405,9 +410,9 @@ class Heart:
             return
         closed = moments.closed.float()[:, None, None]
         sheet = torch.minimum(0.9 - (below - 2.5).abs(), endo + 1)
-        canvas.paint(muscle, sheet, None, strength=0.55 * closed)
+        canvas.paint("myocardium", sheet, None, strength=0.55 * closed, gain=muscle)
         funnel = torch.minimum(0.8 - (moved.r - 0.55 * self.R_endo).abs(), 8 - (below - 9).abs())
-        canvas.paint(muscle, torch.minimum(funnel, endo), None, strength=0.4 * (1 - closed))
+        canvas.paint("myocardium", torch.minimum(funnel, endo), None, strength=0.4 * (1 - closed), gain=muscle)
 
     def _paint_cavity(
         self, canvas: Canvas, moved: Moved, muscle: Tensor, grain: Grain, endo: Tensor, below: Tensor
@@ -423,18 +428,34 @@ class Heart:
             outward = (u * cos + v * sin - (position * self.R_endo) * level) * shrink / (long * self.R_endo)
             across = (v * cos - u * sin) * shrink / (short * self.R_endo)
             gauge = (outward.square() + across.square() + height).sqrt() - 0.22 * grain.fine
-            canvas.paint(muscle, torch.minimum(inside, (1 - gauge) * short * self.R_endo), "papillary")
+            body = torch.minimum(inside, (1 - gauge) * short * self.R_endo)
+            canvas.paint("myocardium", body, "papillary", gain=muscle)
         deep = 1 + 0.5 * smoothstep((w / self.length - 0.5) / 0.5)  # more of them towards the apex
         size = (self.trabeculae * self.R_endo) * deep
         # Those too fine to be seen one by one make the blood at the border greyer.
-        canvas.paint(muscle, torch.minimum(inside, 1.6 * (0.6 * size - endo)), None, strength=0.2)
+        fine = torch.minimum(inside, 1.6 * (0.6 * size - endo))
+        canvas.paint("myocardium", fine, None, strength=0.2, gain=muscle)
         coarse = size * (0.1 + 0.7 * grain.fine + 0.45 * grain.streaks)
-        canvas.paint(muscle, torch.minimum(inside, coarse - endo), "papillary", strength=0.8)
+        canvas.paint("myocardium", torch.minimum(inside, coarse - endo), "papillary", strength=0.8, gain=muscle)
 
-    def blood(self, level: float, grain: Grain, phase: Float[Tensor, "*frame"]) -> Float[Tensor, "*shape"]:
-        """Signal of flowing blood: one pattern turns into another and back, once in each beat."""
+    def _scar(self, infarct: Infarct, moved: Moved) -> Tensor:
+        """About the distance to the border of the infarct's scar, mm, positive inside: it spreads from the inner
+        surface outwards, since there the supply fails first.
+        """
+        u, v, w = moved.place.unbind(0)
+        distance = (u.square() + v.square()).sqrt().clamp(min=1e-3)
+        cos, sin = u / distance, v / distance
+        wall = self.physiology.wall_thickness
+        rho = distance / self.scale(cos, sin)
+        deep = rho - moved.at.endo0.clamp(min=0).sqrt()
+        return torch.minimum(
+            infarct.half_angle * self.R_epi * (0.5 - infarct.motion(cos, sin, w)), infarct.reach * wall - deep
+        )
+
+    def blood(self, grain: Grain, phase: Float[Tensor, "*frame"]) -> Float[Tensor, "*shape"]:
+        """Gain of flowing blood: one pattern turns into another and back, once in each beat."""
         angle = math.tau * phase + self.swirl
-        return level * (1 + 0.05 * (angle.cos() * grain.branches + angle.sin() * grain.blotch))
+        return 1 + 0.05 * (angle.cos() * grain.branches + angle.sin() * grain.blotch)
 
     def surface(self, n: int = 24, above: Sequence[float] = ()) -> Float[Tensor, "xyz=3 points"]:
         """Points on the outside of the ventricles at end diastole, fat included: n rings of n from base to apex, after

@@ -94,6 +94,19 @@ class Beat:
         rise = smoothstep((times - self.opening) / (peak - self.opening))
         return rise * (1 - smoothstep((times - peak) / (self.cycle - peak)))
 
+    @property
+    def still(self) -> float:
+        """When the ventricles wait, between their early filling and the kick of the atria, ms: the time for pictures
+        in which nothing should move.
+        """
+        return self.cycle - self.atrial
+
+    def flow(self, times: Float[Tensor, " frame"]) -> Float[Tensor, " frame"]:
+        """Share of the stroke volume that leaves the ventricle each ms: how fast the contraction grows in ejection."""
+        length = self.closing - self.opening
+        x = ((times - self.opening) / length).clamp(0, 1)
+        return 6 * x * (1 - x) / length
+
     def closed(self, times: Float[Tensor, " frame"]) -> Float[Tensor, " frame"]:
         """1 while the mitral valve is shut, 0 while the ventricle fills."""
         opens = smoothstep((times - self.filling) / 40)

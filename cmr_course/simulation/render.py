@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Complex, Float, Int8
 from torch import Tensor
+from torch.nn import functional
 
 from cmr_course.fourier import fft2c, ifft2c
 from cmr_course.plane import Plane, Vector, along, dot
+from cmr_course.simulation.brightness import Brightness
 from cmr_course.simulation.canvas import Canvas
 from cmr_course.simulation.chest import Chest
 from cmr_course.simulation.heart import DECAY, Heart, Moved
@@ -19,8 +23,7 @@ from cmr_course.simulation.pose import Pose
 from cmr_course.simulation.scan import Scan
 from cmr_course.simulation.subject import Lesion, Subject
 from cmr_course.simulation.texture import Texture, sample
-from cmr_course.simulation.tissue import BalancedSSFP
-from cmr_course.simulation.vessels import Vessels
+from cmr_course.simulation.vessels import Currents, Vessels
 from cmr_course.validate import require, say
 
 SUPERSAMPLING = 2
@@ -64,11 +67,22 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice at each frame: band-limited image, labels, and displacement (y, x, through; mm) at pixel centres."""
+    """One slice at each frame: band-limited image, for each encoding, and what is true at pixel centres: labels,
+    displacement (y, x, through; mm), number of the tissue and speed through the plane (cm/s) where they are asked for.
+    """
 
-    image: Complex[Tensor, "frame y x"]
+    image: Complex[Tensor, "encoding frame y x"]
     labels: Int8[Tensor, "frame y x"]
     displacement: Float[Tensor, "frame 3 y x"]
+    tissues: Int8[Tensor, "frame y x"] | None = None
+    velocity: Float[Tensor, "frame y x"] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Slice]) -> Slice:
+        """Frames of several, one after the other."""
+        names = [name for name, value in vars(parts[0]).items() if value is not None and name != "image"]
+        rest: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return cls(torch.cat([part.image for part in parts], dim=1), **rest)
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,20 @@ class Grid:
         away = self.points[:, None, *part] - place[..., *part]
         return torch.tensordot(self.directions, away, dims=1)
 
+    def source(self, moved: Float[Tensor, "3 frame rows columns"]) -> Float[Tensor, "yx=2 frame rows columns"]:
+        """Where in the picture, mm from its centre, what has `moved` (y, x, through) came from."""
+        return torch.stack([self.y[:, None] - moved[0], self.x - moved[1]])
+
+    def areas(self, place: Float[Tensor, "xyz=3 frame rows columns"]) -> Float[Tensor, "xyz=3 frame rows columns"]:
+        """The area, as a vector, that each mm² of the picture had where it came from: ∂place/∂right × ∂place/∂down.
+
+        Differences are taken over two points, which lie in one layer of the slice; at the border they are not known and
+        those beside it are repeated.
+        """
+        down = (place[..., 2:, 1:-1] - place[..., :-2, 1:-1]) / (2 * self.spacing[0])
+        right = (place[..., 1:-1, 2:] - place[..., 1:-1, :-2]) / (2 * self.spacing[1])
+        return functional.pad(torch.linalg.cross(right, down, dim=0), (1, 1, 1, 1), mode="replicate")
+
     def near(self, place: Vector, reach: float) -> bool:
         """Whether the slice comes within `reach` mm of `place`, the heart's own motion allowed for."""
         away = dot(along(place, self.plane.centre, -1.0), self.plane.normal)
@@ -139,11 +167,10 @@ class Still:
     mobility: Float[Tensor, "rows columns"]
 
     @classmethod
-    def of(cls, grid: Grid, anatomy: Anatomy, scan: Scan, texture: Texture) -> Still:
+    def of(cls, grid: Grid, anatomy: Anatomy, scan: Scan, texture: Texture, bright: Brightness) -> Still:
         """The chest in a plane; raises ValueError where they do not meet."""
-        blank = torch.zeros_like(grid.points[0])
-        levels = BalancedSSFP().levels(scan.receiver.field)
-        canvas = Canvas(blank, blank.to(torch.int8), levels, max(EDGE_MM, max(grid.spacing) / 3))
+        softness, shape = max(EDGE_MM, max(grid.spacing) / 3), grid.points.shape[1:]
+        canvas = Canvas.blank(shape, bright.levels(grid.points), softness, tissues=bright.quantitative)
         located = anatomy.chest.locate(grid.points)
         anatomy.chest.paint(canvas, located, texture)
         body = bool((canvas.labels != 0).any())
@@ -151,24 +178,54 @@ class Still:
         require(body, f"view: got {scan.view}, {moved}: outside the body, want a slice that meets it")
         return cls(canvas, anatomy.chest.drift(located), smoothstep((located.inside + 8) / 24))
 
+    def at(self, source: Float[Tensor, "yx=2 frame rows columns"], pitch: tuple[float, float]) -> Canvas:
+        """The chest as it looks where what is seen came from `source`, mm."""
+        canvas = self.canvas
+        kinds = [kind for kind in (canvas.labels, canvas.tissues) if kind is not None]
+        signal, found = sample(canvas.signal, torch.stack(kinds), source, pitch)
+        return Canvas(signal, found[0], canvas.levels, canvas.softness, found[1] if len(kinds) > 1 else None)
 
-def render(subject: Subject, anatomy: Anatomy, plane: Plane, scan: Scan, moments: Moments) -> Slice:
-    """Paint `plane` of `subject` at each of the `moments`."""
+
+def render(
+    subject: Subject,
+    anatomy: Anatomy,
+    plane: Plane,
+    scan: Scan,
+    moments: Moments,
+    bright: Brightness,
+    currents: Currents | None = None,
+) -> Slice:
+    """Paint `plane` of `subject` at each of the `moments`, as bright as `bright` say.
+
+    currents: of the blood at these moments, where its velocity is to be seen.
+    """
     device = moments.phase.device
     grid, texture = Grid.of(plane, scan, device), Texture.of(subject, device)
-    still = Still.of(grid, anatomy, scan, texture)
+    still = Still.of(grid, anatomy, scan, texture, bright)
     frames = len(moments.phase)
     rows, columns = grid.box(anatomy.stirred.to(device), DECAY, DECAY)
-    at_once = max(1, min(frames, POINTS_AT_ONCE // max(grid.y[rows].numel() * grid.x[columns].numel(), 1)))
-    image, labels, displacement = [], [], []
+    points = max(grid.y[rows].numel() * grid.x[columns].numel(), 1) * bright.channels
+    at_once = max(1, min(frames, POINTS_AT_ONCE // points))
+    found = []
     for start in range(0, frames, at_once):
-        some = moments.take(slice(start, start + at_once))
-        canvas, moved = _frames(grid, anatomy, still, (rows, columns), texture, some)
-        image.append(band_limited(canvas.signal, scan.matrix))
-        y, x = (slice(n % SUPERSAMPLING, None, SUPERSAMPLING) for n in scan.matrix)
-        labels.append(canvas.labels[:, y, x])
-        displacement.append(moved[:, :, y, x].transpose(0, 1))
-    return Slice(torch.cat(image), torch.cat(labels), torch.cat(displacement))
+        part = slice(start, start + at_once)
+        some = None if currents is None else currents.take(part)
+        canvas, moved, speed = _frames(grid, anatomy, still, (rows, columns), texture, moments.take(part), some)
+        signal = bright.frames(canvas.signal, part, grid.source(moved), speed)
+        image = band_limited(signal, scan.matrix)
+        true = (canvas.labels, moved.transpose(0, 1), canvas.tissues, speed)
+        found.append(Slice(image, *(_at_centres(value, scan.matrix, image.shape[1]) for value in true)))
+    return Slice.joined(found)
+
+
+def _at_centres(values: Tensor | None, matrix: tuple[int, int], frames: int) -> Any:
+    """Those of the fine grid's `values` (frame, …, rows, columns) that lie at the centres of pixels; several weightings
+    of one moment share them.
+    """
+    if values is None:
+        return None
+    y, x = (slice(n % SUPERSAMPLING, None, SUPERSAMPLING) for n in matrix)
+    return values[..., y, x].expand(frames, *[-1] * (values.ndim - 1))
 
 
 def _frames(
@@ -178,8 +235,10 @@ def _frames(
     box: tuple[slice, slice],
     texture: Texture,
     moments: Moments,
-) -> tuple[Canvas, Float[Tensor, "3 frame rows columns"]]:
-    """The fine picture at each moment, and the displacement (y, x, through) of what is in it since end diastole.
+    currents: Currents | None,
+) -> tuple[Canvas, Float[Tensor, "3 frame rows columns"], Float[Tensor, "frame rows columns"] | None]:
+    """The fine picture at each moment, the displacement (y, x, through) of what is in it since end diastole, and how
+    fast the blood flows through the plane, where that is asked for.
 
     box: rows and columns in which the ventricles move anything.
     """
@@ -204,15 +263,13 @@ def _frames(
         pushed.cut(place).sub_(vessels.push(pushed, pressure.expand(shape), contraction.expand(shape)))
         moved[..., pushed.rows, pushed.columns] = grid.displacement(place, (pushed.rows, pushed.columns))
 
-    source = torch.stack([grid.y[:, None] - moved[0], grid.x - moved[1]])
-    at_rest = still.canvas
-    sampled = sample(at_rest.signal, at_rest.labels, source, grid.spacing)
-    canvas = Canvas(*sampled, at_rest.levels, at_rest.softness)
+    canvas = still.at(grid.source(moved), grid.spacing)
     _paint_beating(grid, anatomy, canvas, found, box, texture, place, moments)
     if anatomy.lesion is not None:
         tissue = torch.einsum("ij,ifyx->jfyx", grid.directions, moved)
         _add_lesion(canvas, anatomy.lesion, grid.points[:, None] - tissue)
-    return canvas, moved
+    speed = None if currents is None else vessels.velocity(place, grid.areas(place), grid.near, currents)
+    return canvas, moved, speed
 
 
 def _paint_beating(
@@ -230,7 +287,7 @@ def _paint_beating(
     place: where what is in the picture was at end diastole. found: the same for the `box` around the ventricles.
     """
     heart, vessels = anatomy.heart, anatomy.vessels
-    level, phase = canvas.levels["blood"], moments.phase.float()[:, None, None]
+    phase = moments.phase.float()[:, None, None]
     painted = grid.box(anatomy.outside.to(place.device), PAINTED, DECAY)
     if found is None or not (grid.y[painted[0]].numel() and grid.x[painted[1]].numel()):
         found = None
@@ -242,12 +299,12 @@ def _paint_beating(
     shown = vessels.shown(place, grid.near)
     if shown is not None:
         part, mixed = canvas.take(shown.index), texture.at(shown.points)
-        beat = phase.expand(canvas.signal.shape).flatten()[shown.index]
-        vessels.cover(part, shown, mixed.blotch, heart.blood(level, mixed, beat))
+        beat = phase.expand(canvas.labels.shape).flatten()[shown.index]
+        vessels.cover(part, shown, mixed.blotch, heart.blood(mixed, beat))
         canvas.put_at(part, shown.index)
     if found is not None:
         ventricles = canvas.cut(*painted)
-        heart.paint(ventricles, found, grain, heart.blood(level, grain, phase), moments)
+        heart.paint(ventricles, found, grain, heart.blood(grain, phase), moments)
         canvas.put(ventricles, *painted)
 
 
@@ -258,11 +315,12 @@ def _add_lesion(canvas: Canvas, lesion: Lesion, place: Float[Tensor, "xyz=3 fram
     canvas.signal = canvas.signal * (1 + lesion.contrast * torch.sigmoid(distance / canvas.softness))
 
 
-def band_limited(signal: Float[Tensor, "frame rows columns"], matrix: tuple[int, int]) -> Complex[Tensor, "frame y x"]:
+def band_limited(
+    signal: Float[Tensor, "*lead rows columns"] | Complex[Tensor, "*lead rows columns"], matrix: tuple[int, int]
+) -> Complex[Tensor, "*lead y x"]:
     """The image whose k-space is the centre, `matrix` points wide, of that of the finer `signal`."""
     kspace = fft2c(signal.to(torch.complex64))
-    rows, columns = (
-        slice(size // 2 - n // 2, size // 2 - n // 2 + n) for size, n in zip(signal.shape[1:], matrix, strict=True)
-    )
-    scale = (matrix[0] * matrix[1] / (signal.shape[1] * signal.shape[2])) ** 0.5
-    return ifft2c(kspace[:, rows, columns]) * scale
+    size = signal.shape[-2:]
+    rows, columns = (slice(m // 2 - n // 2, m // 2 - n // 2 + n) for m, n in zip(size, matrix, strict=True))
+    scale = (matrix[0] * matrix[1] / (size[0] * size[1])) ** 0.5
+    return ifft2c(kspace[..., rows, columns]) * scale

@@ -73,6 +73,16 @@ class Capsule:
         x, y, z = x.sub_(height, alpha=dx), y.sub_(height, alpha=dy), z.sub_(height, alpha=dz)
         return x, y, z, height.mul_((self.end_radius - self.radius) / self.length).add_(self.radius)
 
+    def heading(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The tube's direction at the points, a unit vector (x, y, z): the same at all of them."""
+        along_x, along_y, along_z = (torch.full_like(x, part) for part in self.direction)
+        return along_x, along_y, along_z
+
+    def progress(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """How far along the tube the points are, from 0 to 1."""
+        (ax, ay, az), (dx, dy, dz) = self.start, self.direction
+        return (((x - ax) * dx + (y - ay) * dy + (z - az) * dz) / self.length).clamp(0, 1)
+
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """Signed distance, mm."""
         return _tube(self.offset(x, y, z))
@@ -123,6 +133,19 @@ class Arch:
         radius = across.clamp(-self.circle, self.circle).mul_((self.end_radius - self.radius) / (2 * self.circle))
         u, w = across * scale, above * scale + (z - above)
         return u * rx + through * ry, u * ry - through * rx, w, radius.add_(0.5 * (self.radius + self.end_radius))
+
+    def heading(self, x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The tube's direction at the points, a unit vector (x, y, z), from `centre` − right · circle onwards."""
+        (cx, cy, cz), (rx, ry, _) = self.centre, self.right
+        across, above = (x - cx) * rx + (y - cy) * ry, (z - cz).clamp(min=0)
+        size = (across.square() + above.square()).sqrt().clamp(min=1e-3)
+        return above * rx / size, above * ry / size, -across / size
+
+    def progress(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """How far along the tube the points are, from 0 to 1."""
+        (cx, cy, cz), (rx, ry, _) = self.centre, self.right
+        across, above = (x - cx) * rx + (y - cy) * ry, (z - cz).clamp(min=0)
+        return 1 - torch.atan2(above, across) / math.pi
 
     def distance(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """Signed distance, mm."""

@@ -88,23 +88,23 @@ class Texture:
 
 
 def sample(
-    raster: Float[Tensor, "rows columns"],
-    labels: Int8[Tensor, "rows columns"],
+    raster: Float[Tensor, "channel rows columns"],
+    labels: Int8[Tensor, "kind rows columns"],
     places: Float[Tensor, "yx=2 *shape"],
     pitch: tuple[float, float],
-) -> tuple[Float[Tensor, "*shape"], Int8[Tensor, "*shape"]]:
+) -> tuple[Float[Tensor, channel * shape], Int8[Tensor, kind * shape]]:
     """Values of `raster`, cubic, and nearest of the `labels` at `places` (y, x) in mm; beyond them, the border's.
 
     Index n // 2 of both lies at 0 mm, `pitch` (y, x) is the distance of two points in mm.
     """
     grid = torch.empty((2, *places.shape[1:]), dtype=places.dtype, device=places.device)
-    for axis, n in enumerate(raster.shape):
+    for axis, n in enumerate(raster.shape[-2:]):
         # grid_sample wants x before y, and the outer borders of the first and last pixel at -1 and 1.
         torch.mul(places[axis], 2 / (n * pitch[axis]), out=grid[1 - axis]).add_((2 * (n // 2) + 1) / n - 1)
     grid = grid.reshape(1, 1, 2, -1).mT  # side by side in memory would cost a slow copy
     found = [
-        functional.grid_sample(of[None, None], grid, mode=mode, padding_mode="border", align_corners=False)
+        functional.grid_sample(of[None], grid, mode=mode, padding_mode="border", align_corners=False)
         for of, mode in ((raster, "bicubic"), (labels.to(raster.dtype), "nearest"))
     ]
-    signal, label = (value.reshape(places.shape[1:]) for value in found)
+    signal, label = (value.reshape(-1, *places.shape[1:]) for value in found)
     return signal, label.to(torch.int8)

@@ -39,6 +39,10 @@ TRUNK = 3
 """Pieces that make the pulmonary trunk."""
 CLEAR = 7.0
 """The least distance of the descending aorta's blood from the left ventricle, mm."""
+SHORT = 16
+"""Pieces of the ascending aorta's course."""
+BLUNT = 6
+"""Exponent of the velocity profile in a vessel: 2 would be a parabola, more is blunter."""
 GAP = 1.0
 """Between the walls of two neighbours, mm: a thin layer of fat."""
 
@@ -126,12 +130,38 @@ class Shown:
 
 
 @dataclass(frozen=True)
+class Currents:
+    """Blood flow in each frame, ml/s: in the ascending and the descending aorta, in the pulmonary trunk, and back to
+    each atrium in its veins together; (frame, 1, 1).
+    """
+
+    ascending: Float[Tensor, "frame 1 1"]
+    descending: Float[Tensor, "frame 1 1"]
+    pulmonary: Float[Tensor, "frame 1 1"]
+    venous: Float[Tensor, "frame 1 1"]
+
+    def take(self, frames: slice) -> Currents:
+        """Only these frames."""
+        return Currents(*(values[frames] for values in vars(self).values()))
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Blood in one tube: ml/s along its direction where it begins and where it ends, (frame, 1, 1)."""
+
+    tube: Capsule | Arch
+    first: Tensor
+    last: Tensor
+
+
+@dataclass(frozen=True)
 class Vessels:
     """Atria and great vessels at end diastole.
 
     aorta: root, ascending, arch and descending part, in the order of flow. branches: of the arch. outflow: tract of the
     right ventricle. pulmonary: trunk, right and left artery. twigs: their first branches. growth: of the radius of
     aorta and pulmonary artery at full pressure and of left and right atrium at full contraction, shares.
+    course: the ascending aorta once more in short pieces, which blood follows without a kink.
     """
 
     frame: Frame
@@ -144,6 +174,7 @@ class Vessels:
     left: Atrium
     right: Atrium
     growth: tuple[float, float, float, float]
+    course: tuple[Capsule, ...]
 
     @classmethod
     def of(cls, subject: Subject, pose: Pose, length: float, radius: float) -> Vessels:
@@ -155,7 +186,7 @@ class Vessels:
         valve = pose.place(0.0, (to_root, 0.42 * radius))
         width = draw(13.0, 15.0)
         start = (draw(-15, -9), valve[1] - draw(1, 7), pose.base[2] + draw(46, 52))
-        out, aorta, branches = _aorta(draw, frame, valve, start, width, left)
+        out, aorta, branches, course = _aorta(draw, frame, valve, start, width, left)
         outflow, pulmonary, twigs = _pulmonary(draw, pose, radius, start, width)
         return cls(
             frame=frame,
@@ -168,6 +199,7 @@ class Vessels:
             left=left,
             right=_right_atrium(draw, pose, radius, start, width),
             growth=(draw(0.03, 0.08), draw(0.03, 0.08), draw(0.04, 0.09), draw(0.03, 0.07)),
+            course=course,
         )
 
     def arch(self) -> tuple[Vector, Vector]:
@@ -222,6 +254,62 @@ class Vessels:
                 index, x, y, z = field.at(chamber)
                 push[index] += _chamber_push(chamber, x, y, z, (growth * filling)[index])
         return push.mul_(self.frame.mobility(field.x, field.y, field.z))
+
+    def velocity(
+        self,
+        points: Float[Tensor, "xyz=3 frame rows columns"],
+        area: Float[Tensor, "xyz=3 frame rows columns"],
+        near: Near,
+        currents: Currents,
+    ) -> Float[Tensor, "frame rows columns"]:
+        """Speed of the blood through the picture, cm/s. points: where what is seen was at end diastole.
+
+        area: the area, a vector, that each mm² of the picture had at end diastole. At end diastole blood flows with a
+        blunt profile, 1 − (r/R)ⁿ, whose flux through each tube is the current; the flux stays with the tissue through
+        which it flows (n · v da = N · V dA), so that it is the current in any cut through the moved tube, too.
+        In chambers, and outside of vessels, it is zero. Of two tubes that overlap the one counts in which a point lies
+        deeper.
+        """
+        streams = self._streams(currents)
+        field = Field(points, [stream.tube for stream in streams], near, 0.0)
+        found = torch.zeros(points.shape[1:], dtype=points.dtype, device=points.device)
+        if not field.windows:
+            return found
+        speed, deepest = torch.zeros_like(field.x), torch.zeros_like(field.x)
+        for stream in streams:
+            if stream.tube not in field.windows:
+                continue
+            index, x, y, z = field.at(stream.tube)
+            share = smoothstep((stream.tube.progress(x, y, z) - 0.3) / 0.4)
+            current = torch.lerp(stream.first.to(x), stream.last.to(x), share)
+            ways = zip(stream.tube.heading(x, y, z), field.cut(area)[index].unbind(0), strict=True)
+            through = functools.reduce(torch.add, (part * side for part, side in ways))
+            x, y, z, radius = stream.tube.offset(x, y, z)
+            inside = radius - (x * x + y * y + z * z).sqrt()
+            profile = (BLUNT + 2) / BLUNT * (1 - (1 - inside / radius).clamp(0, 1) ** BLUNT)
+            mean = current / (math.pi * (radius / 10).square())
+            deeper = inside > deepest[index]
+            speed[index] = torch.where(deeper, mean * profile * through, speed[index])
+            deepest[index] = torch.where(deeper, inside, deepest[index])
+        field.cut(found).copy_(speed)
+        return found
+
+    def _streams(self, currents: Currents) -> list[Stream]:
+        """What flows in each tube; veins are drawn from the heart outwards, and their blood comes back."""
+        falling, found = self.descending, []
+        arch = [part for part in self.aorta if isinstance(part, Arch)]
+        tubes: list[Capsule | Arch] = [*self.course, *arch, *falling]
+        for tube in tubes:
+            first = currents.descending if tube in falling else currents.ascending
+            last = currents.descending if isinstance(tube, Arch) else first  # its branches take the rest
+            found.append(Stream(tube, first, last))
+        for number, tube in enumerate(self.pulmonary):
+            current = currents.pulmonary * (1.0 if number < TRUNK else 0.5)
+            found.append(Stream(tube, current, current))
+        for atrium, shares in ((self.left, (0.25,) * 4), (self.right, (0.35, 0.35, 0.65, 0.65))):
+            for tube, share in zip(atrium.veins, shares, strict=True):
+                found.append(Stream(tube, -share * currents.venous, -share * currents.venous))
+        return found
 
     def solids(self) -> tuple[Solid, ...]:
         """All parts."""
@@ -282,17 +370,19 @@ class Vessels:
     def cover(self, canvas: Canvas, shown: Shown, blotch: Float[Tensor, " n"], blood: Float[Tensor, " n"]) -> None:
         """Paint the points of `shown` on `canvas`: fat around everything, then all walls, then all blood.
 
-        blotch: a field of `Grain`. blood: its signal.
+        blotch: a field of `Grain`. blood: gain of its signal.
         """
         found = shown.distances
         outer = {name: found[name] + organ.wall for name, organ in ORGANS.items() if name in found}
         outside = functools.reduce(torch.maximum, outer.values())
         # Less and less fat towards the lungs.
         rim = 2.0 - 0.12 * ((shown.points[0] - 5).abs_() - 32).clamp_(min=0) + 1.2 * blotch.clamp(-1.5, 2)
-        fat = canvas.levels["fat"] * (0.85 + 0.14 * blotch)
-        canvas.paint(fat, outside + rim, "mediastinum", strength=0.9)
-        canvas.paint(0.9 * canvas.levels["muscle"], outside)
-        canvas.paint(blood, functools.reduce(torch.maximum, (found[name] for name in outer)))
+        canvas.paint("fat", outside + rim, "mediastinum", strength=0.9, gain=0.85 + 0.14 * blotch)
+        canvas.paint("muscle", outside, gain=0.9)
+        for tissue in ("blood", "venous_blood"):
+            cavities = [found[name] for name in outer if ORGANS[name].blood == tissue]
+            if cavities:
+                canvas.paint(tissue, functools.reduce(torch.maximum, cavities), gain=blood)
         for name, distance in outer.items():
             canvas.labels = canvas.labels.masked_fill(distance > 0, LABELS[ORGANS[name].wall_label])
         for name in (*outer, "pulmonary_vein", "vena_cava"):
@@ -302,18 +392,19 @@ class Vessels:
 
 @dataclass(frozen=True)
 class Organ:
-    """An organ's wall: its thickness in mm and its label."""
+    """An organ's wall: its thickness in mm and its label; and the tissue inside."""
 
     wall: float
     wall_label: str
+    blood: str
 
 
 ORGANS = {
-    "aorta": Organ(1.7, "mediastinum"),
-    "pulmonary_artery": Organ(1.5, "mediastinum"),
-    "la_blood": Organ(2.2, "atrial_wall"),
-    "ra_blood": Organ(2.0, "atrial_wall"),
-    "rv_blood": Organ(3.0, "rv_myocardium"),
+    "aorta": Organ(1.7, "mediastinum", "blood"),
+    "pulmonary_artery": Organ(1.5, "mediastinum", "venous_blood"),
+    "la_blood": Organ(2.2, "atrial_wall", "blood"),
+    "ra_blood": Organ(2.0, "atrial_wall", "venous_blood"),
+    "rv_blood": Organ(3.0, "rv_myocardium", "venous_blood"),
 }
 """What is painted, by the label of its blood."""
 YIELDS = {
@@ -404,8 +495,9 @@ def _right_atrium(draw: Draw, pose: Pose, radius: float, start: Vector, width: f
 
 def _aorta(
     draw: Draw, frame: Frame, valve: Vector, start: Vector, width: float, left: Atrium
-) -> tuple[Vector, tuple[Capsule | Arch, ...], tuple[Capsule, ...]]:
-    """The outflow's direction; root at `valve`, ascending part to `start`, arch, descending part; the arch's branches.
+) -> tuple[Vector, tuple[Capsule | Arch, ...], tuple[Capsule, ...], tuple[Capsule, ...]]:
+    """The outflow's direction; root at `valve`, ascending part to `start`, arch, descending part; the arch's branches;
+    and the course of the ascending part in short pieces.
 
     The descending part runs behind the left atrium, and from there on to the middle and along the spine's curve.
     """
@@ -418,7 +510,8 @@ def _aorta(
     end = (x, max(draw(48, 54), behind, frame.behind(x, narrow + CLEAR)), start[2])
     across = along(end, start, -1.0)
     arch = Arch(along(start, across, 0.5), unit(across), 0.5 * math.sqrt(dot(across, across)), width, narrow + 0.5)
-    rising = curve(valve, _moved(start, 0, 0, -draw(16, 24)), start, 3)
+    towards = _moved(start, 0, 0, -draw(16, 24))
+    rising, course = (curve(valve, towards, start, pieces) for pieces in (3, SHORT))
     out = unit(along(rising[1], valve, -1.0))
     sinus = Capsule(along(valve, out, 7.0), along(valve, out, 11.0), width + 1.5, width + 1.0)
     levels = (start[2], *LEVELS)
@@ -428,7 +521,8 @@ def _aorta(
     for angle, lean, size in ((115, -14, 5.5), (88, 2, 3.6), (62, 8, 4.4)):
         foot = arch.place(math.radians(angle))
         branches.append(Capsule(foot, _moved(foot, lean, -6, 60), size + draw(-0.4, 0.4), size - 0.4))
-    return out, (*chain(rising, (width - 1.5, width, width, width)), sinus, arch, *down), tuple(branches)
+    aorta: tuple[Capsule | Arch, ...] = (*chain(rising, (width - 1.5, width, width, width)), sinus, arch, *down)
+    return out, aorta, tuple(branches), chain(course, (width,) * (SHORT + 1))
 
 
 def _pulmonary(
