@@ -21,7 +21,7 @@ from cmr_course import workers
 from cmr_course.command_line import hearts
 from cmr_course.data import Case, matlab, open_tree, read_images, stream, truth_path, validate
 from cmr_course.data.truth import read_truth
-from cmr_course.receiver import VENDORS, Receiver
+from cmr_course.receiver import Receiver
 from cmr_course.simulation import Scan, Subject, simulate
 from cmr_course.simulation.subject import CONDITIONS
 
@@ -162,12 +162,6 @@ def test_coils_may_be_compressed_and_another_split_named(tmp_path):
     (case,) = open_tree(tmp_path).cases
     assert (case.split, case.shape) == ("ValidationSet", (1, 4, 4, 64, 64))
     assert read_truth(truth_path(case)).sensitivities.shape == (1, 1, 4, 64, 64)
-
-
-def test_the_field_of_view_is_the_vendors_where_the_readout_is_oversampled():
-    for vendor, profile in VENDORS.items():
-        assert hearts.field_of_view(Receiver(vendor=vendor), profile.matrix) == profile.field_of_view
-    assert hearts.field_of_view(Receiver(), (64, 64)) == (360.0, 360.0)
 
 
 def test_two_workers_write_the_same_bytes_as_one(tmp_path, whole):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cmr_course.acquisition import Truth
-from cmr_course.data import matlab, read_images, writing_images
+from cmr_course.data import Case, matlab, read_images, truth_of, truth_path, writing_images
 from cmr_course.data.truth import read_truth, writing_truth
 
 NAMES = {"background": 0, "lv_blood": 5, "Herzmuskel": 127}
@@ -36,6 +36,7 @@ def truth(generator) -> Truth:
         strain={"radial": rand(3, 2)},
         T1=1000 * rand(*size),
         T2=50 * rand(*size),
+        T1rho=60 * rand(*size),
         velocity=100 * rand(*size),
     )
 
@@ -73,6 +74,19 @@ def assert_same(got: Truth, wanted: Truth) -> None:
 
 def test_all_that_is_known_comes_back_to_the_bit(tmp_path, truth):
     assert_same(read_truth(write(tmp_path / "truth.h5", truth)), truth)
+
+
+def test_the_truth_of_a_case_is_beside_it(tmp_path, truth):
+    case = Case(tmp_path, 2024, "Cine", "TrainingSet", "P001", "cine_sax")
+    write(truth_path(case), truth)
+    assert torch.equal(truth_of(case, [1]).T1rho, truth.T1rho[1:2])
+
+
+@pytest.mark.bad_input
+def test_acquired_kspace_has_no_truth(tmp_path):
+    case = Case(tmp_path, 2023, "Cine", "TrainingSet", "P001", "cine_sax")
+    with pytest.raises(ValueError, match=r"cine_sax.mat: got k-space without a truth file .*, want simulated data"):
+        truth_of(case)
 
 
 def test_slices_may_come_one_by_one_and_the_bytes_are_the_same(tmp_path, truth):

@@ -1,4 +1,4 @@
-"""``cmr-course simulate --subjects``: simulated hearts as a CMRxRecon-2024-shaped tree, on several processes."""
+"""``cmr-course simulate --subjects``: simulated hearts as a CMRxRecon-shaped tree, on several processes."""
 
 from __future__ import annotations
 
@@ -20,41 +20,43 @@ if TYPE_CHECKING:
     from cmr_course.acquisition import About, Acquisition
     from cmr_course.command_line.output import Output
     from cmr_course.data import Case
+    from cmr_course.domains import Stem
     from cmr_course.receiver import Receiver
     from cmr_course.sampling import Mask
     from cmr_course.simulation import Scan, Subject
 
-STEMS = {
-    "sax": ("Cine", "cine_sax"),
-    "lax": ("Cine", "cine_lax"),
-    "lvot": ("Cine", "cine_lvot"),
-    "aorta_sag": ("Aorta", "aorta_sag"),
-    "aorta_tra": ("Aorta", "aorta_tra"),
-}
-"""Modality and file of each view."""
+VIEWS = ("sax", "lax", "lvot", "aorta_sag", "aorta_tra")
+"""Views of a cine; the challenge of 2025 has no aorta."""
 LONG_AXES = ("3ch", "2ch", "4ch")
 """The slices of a long-axis file, in the order of the challenge's."""
 MASKS = {
-    "Task1": ("Uniform4", "Uniform8", "Uniform10"),
-    "Task2": tuple(f"kt{kind}{r}" for kind in ("Uniform", "Gaussian", "Radial") for r in (4, 8, 12, 16, 20, 24)),
+    2024: {
+        "Task1": ("Uniform4", "Uniform8", "Uniform10"),
+        "Task2": tuple(f"kt{kind}{r}" for kind in ("Uniform", "Gaussian", "Radial") for r in (4, 8, 12, 16, 20, 24)),
+    },
+    2025: dict.fromkeys(
+        ("Task1", "Task2"),
+        tuple(f"kt{kind}{r}" for kind in ("Uniform", "Gaussian", "Radial") for r in (8, 16, 24)),
+    ),
 }
-"""The masks of the challenge of 2024."""
+"""The masks of the challenges, by year and task: `data.layouts.MASKS` by the names of files."""
 ACS = 16
 """Fully sampled centre lines of the challenge's masks (k-t radial: side of the square)."""
-STACK = 10
-"""Slices of a short-axis stack."""
-SQUARE = 360.0
-"""mm, along both axes: a field of view that holds the body."""
+STACK, SHORT_STACK = 10, 3
+"""Slices of a short-axis stack: of a cine, and of any other contrast."""
+ALL = "all"
 SPLIT_FOLDERS = {"training": "TrainingSet", "validation": "ValidationSet", "test": "TestSet"}
 MIXED = "mixed"
 DEFAULTS: dict[str, Any] = {
     "first_seed": 0,
     "condition": "normal",
-    "views": list(STEMS),
+    "year": 2024,
+    "contrasts": ["cine"],
+    "views": None,
     "field": 3.0,
     "virtual_coils": None,
     "field_of_view": None,
-    "masks": [name for names in MASKS.values() for name in names],
+    "masks": None,
     "undersample": [],
     "split": None,
     "workers": None,
@@ -68,13 +70,18 @@ def arguments(group: argparse._ArgumentGroup) -> None:
     add("--subjects", type=count, metavar="N", help="how many hearts to simulate")
     add("--first-seed", type=index, metavar="S", help="seed of the first heart, further ones count up (0)")
     add("--condition", help="normal, dilated, hypertrophic, infarcted, or mixed: by the heart's seed (normal)")
-    add("--views", nargs="+", choices=STEMS, metavar="VIEW", help=f"files to write: {', '.join(STEMS)} (all)")
+    add("--year", type=int, choices=MASKS, metavar="YEAR", help="layout of the tree: 2024 or 2025 (2024)")
+    names = "cine, T1map, T2map, flow2d, blackblood; 2024: tagging; 2025: lge, perfusion, T1rho, T1w, T2w"
+    rest = "all leaves out flow2d and blackblood in a training set of 2024, as the challenge does"
+    add("--contrasts", nargs="+", metavar="CONTRAST", help=f"files to write: {names}; or all: {rest} (cine)")
+    add("--views", nargs="+", choices=VIEWS, metavar="VIEW", help=f"views of the cine: {', '.join(VIEWS)} (all)")
     add("--field", type=float, metavar="T", help="field strength in tesla (3)")
     add("--virtual-coils", type=count, metavar="N", help="compress the receiver coils to so many (as received)")
     wide = "mm (the vendor's where the matrix is nearly twice as wide as high, for readout oversampling; else 360 360)"
     add("--field-of-view", type=float, nargs=2, metavar=("Y", "X"), help=wide)
-    add("--masks", nargs="+", metavar="MASK", help="mask files: Uniform4, ktRadial16, …, or none (all 21 of 2024)")
-    add("--undersample", nargs="+", metavar="MASK", help="undersampled files to write, by the names of masks (none)")
+    add("--masks", nargs="+", metavar="MASK", help="mask files: Uniform4, ktRadial16, …, or none (all of the year's)")
+    where = "by the names of masks; where both tasks have a mask, in Task1"
+    add("--undersample", nargs="+", metavar="MASK", help=f"undersampled files to write, {where} (none)")
     add("--split", help="TrainingSet, ValidationSet or TestSet: the folder (that of the seeds)")
     add("--workers", type=count, metavar="N", help="processes, each with some 1 GB at full size (as many as cores)")
 
@@ -98,11 +105,11 @@ class Job:
     undersample: tuple[str, ...]
     seed: int
 
-    def masked(self, name: str) -> Case:
-        """The undersampled case of mask `name`, which says where file and mask lie."""
+    def masked(self, name: str) -> tuple[Case, ...]:
+        """The undersampled cases of mask `name`, one for each task that has it: where files and masks lie."""
         kind, acceleration = _parsed(name)
-        task = next(task for task, names in MASKS.items() if name in names)
-        return replace(self.case, mask_kind=kind, acceleration=acceleration, task=task)
+        tasks = [task for task, names in MASKS[self.case.year].items() if name in names]
+        return tuple(replace(self.case, mask_kind=kind, acceleration=acceleration, task=task) for task in tasks)
 
     def mask(self, name: str) -> Mask:
         """The challenge's mask `name`."""
@@ -111,7 +118,7 @@ class Job:
         from cmr_course.sampling import Sampling
 
         kind, acceleration = _parsed(name)
-        (ky, kx), frames = self.scans[0].matrix, self.scans[0].frames
+        (ky, kx), frames = self.scans[0].matrix, self.scans[0].n_frames
         generator = stream(self.seed, self.person.seed, self.case.stem, "mask", name)
         return Sampling(MASK_KINDS[kind], acceleration, ACS).mask(ky, kx, frames, generator)
 
@@ -120,25 +127,32 @@ class Job:
         """Everything that the job writes."""
         from cmr_course.data import truth_path
 
-        masks = [self.masked(name).mask_path for name in dict.fromkeys((*self.masks, *self.undersample))]
-        undersampled = [self.masked(name).path for name in self.undersample]
+        undersampled = [self.masked(name)[0] for name in self.undersample]
+        masked = dict.fromkeys((*(case for name in self.masks for case in self.masked(name)), *undersampled))
+        masks = [case.mask_path for case in masked]
         own = [self.case.path, truth_path(self.case), self.case.info_paths()[0]]
-        return [*own, *(path for path in masks if path is not None), *undersampled]
+        return [*own, *(path for path in masks if path is not None), *(case.path for case in undersampled)]
+
+    @property
+    def n_slices(self) -> int:
+        """Slices of the file: of a flow, each plane is there twice, without velocity encoding and with it."""
+        return sum(scan.settings.encodings for scan in self.scans)
 
     @property
     def steps(self) -> int:
         """Slices to be written."""
-        return len(self.scans) * (1 + len(self.undersample))
+        return self.n_slices * (1 + len(self.undersample))
 
     @property
     def size(self) -> int:
         """Bytes of the arrays that the job writes, from below."""
-        scan, n_slices = self.scans[0], len(self.scans)
-        pixels, frames = scan.matrix[0] * scan.matrix[1], scan.frames
+        scan, n_slices = self.scans[0], self.n_slices
+        pixels, frames = scan.matrix[0] * scan.matrix[1], scan.n_frames
         maps = 8 * n_slices * _n_coils(scan.receiver) * pixels
         kspace = maps * frames
         truth = maps + (8 + 1 + 12) * n_slices * frames * pixels  # maps, image, labels, displacement
-        masks = sum(1 if name in MASKS["Task1"] else frames for name in {*self.masks, *self.undersample}) * pixels
+        moving = [name for name in {*self.masks, *self.undersample} if name.startswith("kt")]
+        masks = (len({*self.masks, *self.undersample}) + (frames - 1) * len(moving)) * pixels
         return kspace * (1 + len(self.undersample)) + truth + masks
 
 
@@ -152,15 +166,19 @@ def run(args: argparse.Namespace, subjects: Sequence[str]) -> None:
         **{**vars(args), **{name: DEFAULTS[name] if value is None else value for name, value in asked.items()}}
     )
     jobs = plan(args, subjects)
+    views = args.views or [view for view in VIEWS if args.year == 2024 or not view.startswith("aorta")]
+    cine = (args.year, args.contrasts) == (2024, ["cine"])
     settings = {
         "simulation": VERSION,
         "subjects": {"first": subjects[0], "number": len(subjects), "first_seed": args.first_seed},
         "split": jobs[0].case.split,
         "field_of_view": jobs[0].scans[0].field_of_view,
         "slices": args.slices or [STACK],
-        **{name: getattr(args, name) for name in ("condition", "views", "masks", "undersample")},
+        **{name: getattr(args, name) for name in ("condition", "undersample")},
+        **{"views": views, "masks": _masks(args) if args.masks is None else args.masks},
         **{name: getattr(args, name) for name in ("coils", "virtual_coils", "snr", "vendor", "field")},
-        **{"matrix": jobs[0].scans[0].matrix, "frames": jobs[0].scans[0].frames},
+        **{"matrix": jobs[0].scans[0].matrix, "frames": jobs[0].scans[0].n_frames if cine else args.frames},
+        **({} if cine else {"year": args.year, "contrasts": args.contrasts}),
     }
     with filling(args.out, "simulate", args.seed, settings) as output:
         left = [job for job in jobs if not (output.has([job.case.path]) and output.has(job.files))]
@@ -185,53 +203,89 @@ def _fill(output: Output, jobs: Sequence[Job], workers: int) -> None:
 def plan(args: argparse.Namespace, subjects: Sequence[str]) -> list[Job]:
     """The jobs that `args` ask for, everything checked before anything is written."""
     from cmr_course.data import Case
+    from cmr_course.data.layouts import scanner_folder
 
-    for name in ("views", "masks", "undersample"):
-        _distinct(name, getattr(args, name))
-    masks = () if args.masks == ["none"] else tuple(args.masks)
-    for option, names in (("masks", masks), ("undersample", args.undersample)):
+    for name in ("contrasts", "views", "masks", "undersample"):
+        _distinct(name, getattr(args, name) or ())
+    for option, names in (("masks", _masks(args)), ("undersample", args.undersample)):
         for name in names:
-            _require_known(option, name)
+            _require_known(option, name, args.year)
     if len(args.slices or ()) > 1:
         raise ValueError(f"--slices: got {' '.join(map(str, args.slices))}, want one number together with --subjects")
     split = _split(args, len(subjects))
-    views = {view: slices(scan) for view, scan in _scans(args).items()}
+    scanner = scanner_folder(args.vendor, args.field) if args.year == 2025 else ""
+    files = [(stem, slices(_scan(args, stem))) for stem in _stems(args, split)]
     jobs = []
     for number, name in enumerate(subjects):
         person = _person(args.first_seed + number, args.condition)
-        for view in args.views:
-            modality, stem = STEMS[view]
-            case = Case(args.out, 2024, modality, split, name, stem)
-            jobs.append(Job(case, person, views[view], masks, tuple(args.undersample), args.seed))
-    for name in dict.fromkeys((*masks, *args.undersample)):
-        jobs[0].mask(name)  # does it fit the matrix?
+        for stem, scans in files:
+            case = Case(args.out, args.year, stem.modality, split, name, stem.name, scanner=scanner)
+            masks, undersample = _of_modality(_masks(args), case), _of_modality(args.undersample, case)
+            jobs.append(Job(case, person, scans, masks, undersample, args.seed))
+    for job in jobs[: len(files)]:
+        for name in dict.fromkeys((*job.masks, *job.undersample)):
+            job.mask(name)  # does it fit the matrix?
     return jobs
 
 
-def _scans(args: argparse.Namespace) -> dict[str, Scan]:
-    """The scan of each view."""
-    from cmr_course.simulation import Scan
+def _masks(args: argparse.Namespace) -> list[str]:
+    """The masks that are asked for, all of the year's where none is named."""
+    if args.masks is None:
+        return list(dict.fromkeys(name for names in MASKS[args.year].values() for name in names))
+    return [] if args.masks == ["none"] else list(args.masks)
+
+
+def _of_modality(names: Sequence[str], case: Case) -> tuple[str, ...]:
+    """Those of the masks `names` that the challenge has for the modality of `case`."""
+    from cmr_course.data.layouts import HELD_OUT
+
+    held_out = case.modality in HELD_OUT.get(case.year, ())
+    return tuple(name for name in names if not held_out or name in MASKS[case.year]["Task1"])
+
+
+def _stems(args: argparse.Namespace, split: str) -> list[Stem]:
+    """The files of each subject that `args` ask for."""
+    from cmr_course.data.layouts import HELD_OUT
+    from cmr_course.domains import STEMS
+
+    known = STEMS[args.year]
+    contrasts = list(dict.fromkeys(stem.contrast for stem in known))
+    held_out = {stem.contrast for stem in known if stem.modality in HELD_OUT.get(args.year, ())}
+    closed = held_out if split == "TrainingSet" else set()
+    asked = [name for name in contrasts if name not in closed] if args.contrasts == [ALL] else args.contrasts
+    for name in asked:
+        if name not in contrasts:
+            wanted = f"{', '.join(contrasts)} in {args.year}, or {ALL} alone"
+            raise ValueError(f"--contrasts: got {name!r}, want one of {wanted}")
+        if name in closed:
+            wanted = "it in ValidationSet or TestSet only, as in 2024 (--first-seed 10000, or --split)"
+            raise ValueError(f"--contrasts: got {name} for the {split}, want {wanted}")
+    if args.views and "cine" not in asked:
+        raise ValueError(f"--views: got {args.views[0]} without a cine, want it together with --contrasts cine or all")
+    return [stem for name in asked for stem in (_cines(args) if name == "cine" else known) if stem.contrast == name]
+
+
+def _cines(args: argparse.Namespace) -> list[Stem]:
+    """The cine files, in the order in which their views are asked for."""
+    from cmr_course.domains import STEMS
+
+    views = {stem.view: stem for stem in STEMS[args.year] if stem.contrast == "cine"}
+    missing = [view for view in args.views or () if view not in views]
+    if missing:
+        raise ValueError(f"--views: got {', '.join(missing)}, want one of {', '.join(views)} in {args.year}")
+    return [views[view] for view in args.views or views]
+
+
+def _scan(args: argparse.Namespace, stem: Stem) -> Scan:
+    """The scan that makes the files called `stem`."""
+    from cmr_course.simulation.sets import scan_of
 
     receiver = _receiver(args)
     matrix = receiver.profile().matrix if args.matrix is None else (args.matrix[0], args.matrix[1])
-    size = field_of_view(receiver, matrix) if args.field_of_view is None else tuple(args.field_of_view)
-    shared: dict[str, Any] = {
-        "matrix": matrix,
-        "field_of_view": size,
-        "frames": args.frames or 12,
-        "receiver": receiver,
-    }
-    n_slices = {"sax": STACK if args.slices is None else args.slices[0]}
-    return {view: Scan(view, slices=n_slices.get(view, 1), **shared) for view in args.views}
-
-
-def field_of_view(receiver: Receiver, matrix: tuple[int, int]) -> tuple[float, float]:
-    """(y, x) in mm: the vendor's where `matrix` is nearly twice as wide as high, as theirs are, else a square.
-
-    Scanners sample the readout twice as densely as what they show needs; the challenge's files keep all of it.
-    """
-    wide = matrix[1] >= 1.75 * matrix[0]
-    return receiver.profile().field_of_view if wide else (SQUARE, SQUARE)
+    size = None if args.field_of_view is None else (args.field_of_view[0], args.field_of_view[1])
+    usual = STACK if stem.contrast == "cine" else SHORT_STACK
+    number = usual if args.slices is None else args.slices[0]
+    return scan_of(stem, receiver, matrix, size=size, frames=args.frames, slices=number)
 
 
 def slices(scan: Scan) -> tuple[Scan, ...]:
@@ -285,10 +339,13 @@ def _split(args: argparse.Namespace, number: int) -> str:
     return args.split or SPLIT_FOLDERS[first]
 
 
-def _require_known(option: str, name: str) -> None:
-    if not any(name in names for names in MASKS.values()):
-        known = "Uniform4, 8, 10, ktUniform4, 8, 12, 16, 20, 24, and likewise ktGaussian and ktRadial"
-        raise ValueError(f"--{option}: got {name!r}, want a mask of the challenge: {known}")
+def _require_known(option: str, name: str, year: int) -> None:
+    if not any(name in names for names in MASKS[year].values()):
+        known = {
+            2024: "Uniform4, 8, 10, ktUniform4, 8, 12, 16, 20, 24, and likewise ktGaussian and ktRadial",
+            2025: "ktUniform8, 16, 24, and likewise ktGaussian and ktRadial",
+        }
+        raise ValueError(f"--{option}: got {name!r}, want a mask of the challenge: {known[year]}")
 
 
 def _distinct(option: str, names: Sequence[str]) -> None:
@@ -317,23 +374,24 @@ def make(job: Job, tell: Tell) -> str:
     from cmr_course.data import truth_path, write_case
     from cmr_course.data.truth import writing_truth
 
-    case, n_slices = job.case, len(job.scans)
+    case, n_slices = job.case, job.n_slices
     _write_masks(job)
     with writing_truth(truth_path(case), n_slices) as truths:
 
         def measured(number: int) -> Acquisition:
             acquisition, truth = _measured(job, number)
             truths.add(truth)
-            tell()
+            for _ in acquisition.kspace:
+                tell()
             return acquisition
 
         first = [measured(0)]  # it says what goes into the info file
         about = first[0].about
 
         def kspace() -> Iterator[Tensor]:
-            yield first.pop().kspace[0]
-            for number in range(1, n_slices):
-                yield measured(number).kspace[0]
+            yield from first.pop().kspace
+            for number in range(1, len(job.scans)):
+                yield from measured(number).kspace
 
         write_case(case, kspace(), n_slices, info=_info(job, about))
     for name in job.undersample:
@@ -367,13 +425,14 @@ def _write_masks(job: Job) -> None:
     from cmr_course.data import matlab
 
     for name in job.masks:
-        if name in job.undersample:
+        cases = job.masked(name)[1 if name in job.undersample else 0 :]
+        if not cases:
             continue
-        case = job.masked(name)
         sampled = job.mask(name).sampled[0, :, 0].expand(-1, *job.scans[0].matrix)
-        assert case.mask_path is not None  # an undersampled case has one
         stored = sampled[0] if len(sampled) == 1 else sampled
-        matlab.save(case.mask_path, {case.mask_name: stored.contiguous().numpy()})
+        for case in cases:
+            assert case.mask_path is not None  # an undersampled case has one
+            matlab.save(case.mask_path, {case.mask_name: stored.contiguous().numpy()})
 
 
 def _undersample(job: Job, name: str, tell: Tell) -> None:
@@ -381,21 +440,24 @@ def _undersample(job: Job, name: str, tell: Tell) -> None:
     from cmr_course.data import write_case
 
     def kspace() -> Iterator[Tensor]:
-        for number in range(len(job.scans)):
+        for number in range(job.n_slices):
             yield job.case.kspace([number])[0]
             tell()
 
-    write_case(job.masked(name), kspace(), len(job.scans), mask=job.mask(name))
+    write_case(job.masked(name)[0], kspace(), job.n_slices, mask=job.mask(name))
 
 
 def _info(job: Job, about: About) -> dict[str, str]:
     """Rows for the info file: what was measured, and of whom."""
     from cmr_course.receiver import SIGNAL_REGION
     from cmr_course.simulation import VERSION
+    from cmr_course.simulation.measurement import SNR_REGIONS
     from cmr_course.splits import split_of
 
     receiver, physiology = job.scans[0].receiver, job.person.physiology()
-    region = f"labelled left-ventricular myocardium, of each slice; without it: {SIGNAL_REGION}"
+    scan = job.scans[0]
+    label = scan.settings.snr_label
+    region = f"{SNR_REGIONS.get(label, f'labelled {label}')}, of each slice; without it: {SIGNAL_REGION}"
     rows = {
         "origin": about.origin,
         "simulation_version": VERSION,
@@ -412,6 +474,9 @@ def _info(job: Job, about: About) -> dict[str, str]:
         "snr_region": "" if receiver.snr_db is None else region,
         "seed": str(job.seed),
     }
+    if scan.contrast != "cine":  # a cine is called by its view
+        rows |= {"contrast": scan.contrast, "view": scan.view, "sequence": type(scan.settings).__name__}
+        rows |= {name: str(value) for name, value in scan.settings.describe().items()}
     return {name: value for name, value in rows.items() if value}
 
 

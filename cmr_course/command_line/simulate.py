@@ -1,4 +1,4 @@
-"""``cmr-course simulate``: cine series or simulated hearts in, a CMRxRecon-2024-shaped tree out."""
+"""``cmr-course simulate``: cine series or simulated hearts in, a CMRxRecon-shaped tree out."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ HELP = "write a tree of multi-coil k-space: of simulated hearts, or of magnitude
 
 DESCRIPTION = """Write what a receiver would have measured, fully sampled, in the layout of CMRxRecon 2024, with a truth
 file beside each k-space file. Either of cine series (SERIES: npz, a folder of DICOM files, NIfTI): real anatomy and
-motion, simulated acquisition. Or of simulated hearts (--subjects): all of it is simulated, and all of it is known. Each
-slice is a scan of its own: the SNR holds in each. Random numbers follow from (seed, subject, file, slice), so the same
-call writes the same bytes, and an interrupted one is continued by typing it again."""
+motion, simulated acquisition. Or of simulated hearts (--subjects): all of it is simulated, and all of it is known; in
+any contrast (--contrasts) and, with --year 2025, in the layout of that year. Each slice is a scan of its own: the SNR
+holds in each. Random numbers follow from (seed, subject, file, slice), so the same call writes the same bytes, and an
+interrupted one is continued by typing it again."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,8 +39,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     size = "of k-space (series: as read; hearts: the vendor's, such as 204 448)"
     parser.add_argument("--matrix", type=count, nargs=2, metavar=("KY", "KX"), help=size)
-    parser.add_argument("--frames", type=count, help="frames, evenly over the beat (series: all; hearts: 12)")
-    which = "series: which to take, counted from 0 (all); hearts: how many in the short-axis stack (10)"
+    times = "frames, evenly over the beat (series: all; hearts: 12; perfusion: one a beat, 30; maps: one a weighting)"
+    parser.add_argument("--frames", type=count, help=times)
+    which = "series: which to take, counted from 0 (all); hearts: how many in a short-axis stack (cine 10, others 3)"
     parser.add_argument("--slices", type=index, nargs="+", help=which)
     hearts.arguments(parser.add_argument_group("simulated hearts, in place of SERIES"))
 

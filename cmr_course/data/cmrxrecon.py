@@ -21,7 +21,8 @@ from torch import Tensor
 
 from cmr_course.acquisition import About, Acquisition
 from cmr_course.data import matlab
-from cmr_course.data.layouts import COIL_FOLDERS, MASK_KINDS, WITHOUT_TIME, YEARS, Place, recognise_year
+from cmr_course.data.layouts import COIL_FOLDERS, MASK_KINDS, WITHOUT_TIME, YEARS, Place, coil_folders, recognise_year
+from cmr_course.domains import GROUPS, Group, group_of
 from cmr_course.sampling import Mask, detect_acs
 from cmr_course.validate import require
 
@@ -62,6 +63,12 @@ class Case(Place):
         """Size of the file, read from its header."""
         return self._shape(self.variable())
 
+    @property
+    def group(self) -> Group | None:
+        """The one of HyperCMR's groups that the file belongs to, by its stem and its size; None where it fits none."""
+        shape = self.shape
+        return group_of(self.stem, (shape.ky, shape.kx))
+
     def acquisition(self, slices: Chosen = None, frames: Chosen = None) -> Acquisition:
         """What was measured of `slices` (a stack is a batch) and `frames` (of a mapping file: weightings).
 
@@ -94,24 +101,7 @@ class Case(Place):
 
     def mask(self, frames: Sequence[int] | None = None) -> Mask:
         """The mask of `frames`, (1, 1 or frame, 1, ky, kx or 1), its ACS read off the mask itself."""
-        path = self.found_mask_path()
-        variable = matlab.find(path, self.mask_name, "mask", lone=True)
-        shape = self.shape
-        fits = ((shape.ky, shape.kx), (shape.frames, shape.ky, shape.kx))
-        require(
-            variable.shape in fits,
-            f"{variable}: got shape {variable.shape}, want {fits[0]} or {fits[1]} to fit {self.path.name}",
-        )
-        values = variable.read()
-        require(values.dtype.kind != "c", f"{variable}: got complex values, want zeros and ones")
-        require(bool(np.isin(values, (0, 1)).all()), f"{variable}: got values other than 0 and 1, want a mask")
-        require(bool(values.any()), f"{variable}: got zeros only, want a mask that samples something")
-        sampled = torch.from_numpy(values.astype(bool)).reshape(1, -1, 1, shape.ky, shape.kx)
-        if frames is not None and sampled.shape[1] > 1:
-            sampled = sampled[:, list(frames)]
-        if bool((sampled == sampled[..., :1]).all()):
-            sampled = sampled[..., :1]
-        return Mask(sampled, detect_acs(sampled), MASK_KINDS[self.mask_kind], float(self.acceleration))
+        return read_mask(self, self.found_mask_path(), self.shape, self.path.name, frames)
 
     def found_mask_path(self) -> Path:
         """The mask file: where the layout puts it, else of the same name below any folder called ``Mask_…``."""
@@ -127,13 +117,16 @@ class Case(Place):
         return found[0]
 
     def times(self) -> tuple[tuple[float, ...], ...]:
-        """Of each slice its inversion or echo times in ms, from the csv beside a mapping file (2023); else empty.
+        """Of each slice its inversion or echo times in ms, from the csv of a mapping file (2023); else empty.
 
-        Where the csv has a single column of times, it holds for all slices, as the first does for T2map.
+        The csv lies beside the data; that of the fully sampled file holds for its undersampled versions, too. Where it
+        has a single column of times, that holds for all slices, as the first does for T2map.
         """
-        path = self.path.with_name(f"{self.stem}.csv")
-        if not path.is_file():
+        folders = (self.path.parent, self.folder("FullSample"))
+        found = [folder / f"{self.stem}.csv" for folder in folders if (folder / f"{self.stem}.csv").is_file()]
+        if not found:
             return ()
+        path = found[0]
         columns = read_times(path)
         n_slices = self.shape.slices
         if len(columns) < n_slices or self.stem == "T2map":
@@ -190,23 +183,24 @@ class Case(Place):
 
     def _about(self, slices: list[int], frames: list[int], mask: Mask | None) -> About:
         info = self.info()
-        columns = {self.times()[number] for number in slices} if self.times() else {_numbers(info, "times_ms")}
+        columns = {self.times()[number] for number in slices} if self.times() else {numbers(info, "times_ms")}
         times = columns.pop() if len(columns) == 1 else ()  # slices that differ: ask `times`
-        pixel = _numbers(info, "pixel_size_mm")
+        pixel = numbers(info, "pixel_size_mm")
         return About(
-            contrast=self.contrast,
-            view=self.view,
+            contrast=info.get("contrast", self.contrast),
+            view=info.get("view", self.view),
             subject=self.subject,
             vendor=self.vendor or info.get("vendor", ""),
-            field=self.field or next(iter(_numbers(info, "field_T")), None),
+            field=self.field or next(iter(numbers(info, "field_T")), None),
             trajectory="full" if mask is None else mask.kind,
             nominal_acceleration=1.0 if mask is None else mask.nominal_acceleration,
             realised_acceleration=1.0 if mask is None else mask.realised_acceleration,
-            snr_db=next(iter(_numbers(info, "snr_db")), None),
+            snr_db=next(iter(numbers(info, "snr_db")), None),
             snr_region=info.get("snr_region", ""),
             times=tuple(times[frame] for frame in frames) if len(times) > max(frames) else (),
             pixel_size=(pixel[0], pixel[1]) if len(pixel) == 2 else None,
             origin=info.get("origin", "acquired"),
+            venc=next(iter(numbers(info, "venc_cm_s")), None),
         )
 
 
@@ -222,6 +216,15 @@ class Tree:
         """The cases whose path below the root fits `pattern`, with ``*`` and ``?`` as in file names."""
         return tuple(case for case in self.cases if fnmatch(case.relative.as_posix(), pattern))
 
+    def groups(self) -> dict[Group | None, tuple[Case, ...]]:
+        """The cases of each of HyperCMR's groups that the tree has, in the paper's order; last, of no group, None.
+
+        Reads the header of every file, no values.
+        """
+        found = [(case.group, case) for case in self.cases]
+        held = {group: tuple(case for own, case in found if own == group) for group in (*GROUPS, None)}
+        return {group: cases for group, cases in held.items() if cases}
+
 
 def open_tree(root: Path | str, year: int | None = None) -> Tree:
     """List the k-space files of a CMRxRecon tree; `year` is recognised by the layout where it is not given.
@@ -230,8 +233,8 @@ def open_tree(root: Path | str, year: int | None = None) -> Tree:
     holds no tree, or no k-space file.
     """
     root = Path(root)
-    found = recognise_year(root)
-    year = found if year is None else year
+    coil_folders(root)
+    year = recognise_year(root) if year is None else year
     require(year in YEARS, f"year: got {year}, want one of {YEARS}")
     cases = []
     for path in kspace_candidates(root):
@@ -243,6 +246,29 @@ def open_tree(root: Path | str, year: int | None = None) -> Tree:
             cases.append(case)
     require(bool(cases), f"{root}: got no k-space file of the {year} layout, want at least one")
     return Tree(root, year, tuple(sorted(cases, key=lambda case: case.path)))
+
+
+def read_mask(place: Place, path: Path, shape: Shape, fits: str, frames: Sequence[int] | None = None) -> Mask:
+    """The mask of `place` from the file at `path`, for k-space of `shape`, of which an error says that it is `fits`.
+
+    Raises ValueError where the file cannot be read, or holds anything but zeros and ones of that shape.
+    """
+    variable = matlab.find(path, place.mask_name, "mask", lone=True)
+    wanted = ((shape.ky, shape.kx), (shape.frames, shape.ky, shape.kx))
+    require(
+        variable.shape in wanted,
+        f"{variable}: got shape {variable.shape}, want {wanted[0]} or {wanted[1]} to fit {fits}",
+    )
+    values = variable.read()
+    require(values.dtype.kind != "c", f"{variable}: got complex values, want zeros and ones")
+    require(bool(np.isin(values, (0, 1)).all()), f"{variable}: got values other than 0 and 1, want a mask")
+    require(bool(values.any()), f"{variable}: got zeros only, want a mask that samples something")
+    sampled = torch.from_numpy(values.astype(bool)).reshape(1, -1, 1, shape.ky, shape.kx)
+    if frames is not None and sampled.shape[1] > 1:
+        sampled = sampled[:, list(frames)]
+    if bool((sampled == sampled[..., :1]).all()):
+        sampled = sampled[..., :1]
+    return Mask(sampled, detect_acs(sampled), MASK_KINDS[place.mask_kind], float(place.acceleration))
 
 
 def kspace_candidates(root: Path) -> Iterator[Path]:
@@ -297,7 +323,7 @@ def read_info(path: Path) -> dict[str, str]:
     return {row[0]: " ".join(cell for cell in row[1:] if cell) for row in rows if len(row) > 1 and row[0]}
 
 
-def _numbers(info: Mapping[str, str], name: str) -> tuple[float, ...]:
+def numbers(info: Mapping[str, str], name: str) -> tuple[float, ...]:
     """The numbers of one entry, separated by spaces; none where there is no such entry or it holds words or NaN."""
     try:
         numbers = tuple(float(word) for word in info.get(name, "").split())

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from cmr_course.validate import require
+from cmr_course.domains import CONTRASTS_2025, known_stem
+from cmr_course.validate import is_number, require, say
 
 YEARS = (2023, 2024, 2025)
 
 MODALITIES: dict[int, tuple[str, ...]] = {
     2023: ("Cine", "Mapping"),
     2024: ("Cine", "Aorta", "Mapping", "Tagging", "Flow2d", "BlackBlood"),
-    2025: ("BlackBlood", "Cine", "Flow2d", "LGE", "Mapping", "Perfusion", "T1rho", "T1w", "T2w"),
+    2025: CONTRASTS_2025,
 }
 
 WITHOUT_TIME = ("BlackBlood", "LGE", "T1w", "T2w")
@@ -22,20 +24,46 @@ WITHOUT_TIME = ("BlackBlood", "LGE", "T1w", "T2w")
 
 SPLITS = ("TrainingSet", "ValidationSet", "TestSet")
 
-ACCELERATIONS: dict[int, tuple[int, ...]] = {2023: (4, 8, 10), 2024: (4, 8, 10, 12, 16, 20, 24), 2025: (8, 16, 24)}
+HELD_OUT: dict[int, tuple[str, ...]] = {2024: ("Flow2d", "BlackBlood")}
+"""Modalities that no training set has and only the first task, by year."""
 
 MASK_KINDS = {"Uniform": "uniform", "ktUniform": "kt_uniform", "ktGaussian": "kt_gaussian", "ktRadial": "kt_radial"}
 """The challenge's mask names and the course's."""
+
+_MOVING = ("ktUniform", "ktGaussian", "ktRadial")
+_KT_2024: dict[str, tuple[int, ...]] = dict.fromkeys(_MOVING, (4, 8, 12, 16, 20, 24))
+_KT_2025: dict[str, tuple[int, ...]] = dict.fromkeys(_MOVING, (8, 16, 24))
+
+MASKS: dict[int, dict[str, dict[str, tuple[int, ...]]]] = {
+    2023: {"": {"Uniform": (4, 8, 10)}},
+    2024: {"Task1": {"Uniform": (4, 8, 10)}, "Task2": _KT_2024},
+    2025: dict.fromkeys(("Task1", "Task2", "TaskR1", "TaskR2"), _KT_2025),
+}
+"""Of each year and task the kinds of mask and their accelerations. 2023 has no tasks; those of 2025 are called 1 and 2
+by the data page and R1 and R2 by the scoring scripts."""
 
 COIL_FOLDERS = ("MultiCoil", "SingleCoil")
 
 _ACCELERATED_2023 = re.compile(r"AccFactor(\d{2})")
 _ACCELERATED = re.compile(r"UnderSample_(\w+)")
-_UNDERSAMPLED_FILE = re.compile(r"(?P<stem>\w+)_kus_(?P<mask>Uniform|ktUniform|ktGaussian|ktRadial)(?P<r>\d+)\.mat")
+_MASK_NAME = r"(?P<mask>Uniform|ktUniform|ktGaussian|ktRadial)(?P<r>\d+)"
+_UNDERSAMPLED_FILE = re.compile(rf"(?P<stem>\w+)_kus_{_MASK_NAME}\.mat")
+_MASK_FILE = re.compile(rf"(?P<stem>\w+)_mask_{_MASK_NAME}\.mat")
+_MASK_FOLDER = re.compile(r"Mask_(\w+)")
 _SCANNER = re.compile(r"(?P<vendor>[^_]+)_(?P<field>\d+)T_(?P<model>.+)")
+_CENTRES = {
+    "ge": "Center001/GE",
+    "philips": "Center002/Philips",
+    "siemens": "Center003/Siemens",
+    "uih": "Center004/UIH",
+}
+MODEL = "phantom"
+"""Where the challenge names the model of a scanner, simulated data say what they are of."""
 
 
 P = TypeVar("P", bound="Place")
+Reader = Callable[[int, str, str], tuple[str, str, int, str]]
+"""Of a year, a folder's name and a file's: (stem, mask, acceleration, task)."""
 
 
 @dataclass(frozen=True, order=True)
@@ -122,10 +150,14 @@ class Place:
         return self.folder(f"Mask_{self.task}") / f"{self.stem}_mask_{self.mask_kind}{self.acceleration}.mat"
 
     def info_paths(self) -> tuple[Path, ...]:
-        """Where the ``*_info.csv`` may be, the layout's own place first: ImgSnapshot in 2024, beside the data later."""
+        """Where the ``*_info.csv`` may be, the layout's own place first: ImgSnapshot in 2024, beside the data later.
+
+        What is said beside the fully sampled file holds for its undersampled versions, too.
+        """
         name = f"{self.stem}_info.csv"
         beside, snapshot = self.path.with_name(name), self.folder("ImgSnapshot") / name
-        return (snapshot, beside) if self.year == 2024 else (beside, snapshot)
+        own = (snapshot, beside) if self.year == 2024 else (beside, snapshot)
+        return own if self.fully_sampled else (*own, self.folder("FullSample") / name)
 
     @property
     def variable_names(self) -> tuple[str, ...]:
@@ -144,13 +176,28 @@ class Place:
 
     @property
     def contrast(self) -> str:
-        """The first word of the stem: cine, T1map, tagging, …"""
-        return self.stem.partition("_")[0]
+        """The first word of the stem: cine, T1map, tagging, …; ``cine`` for the two views of the aorta."""
+        return "cine" if self.modality == "Aorta" else self.stem.partition("_")[0]
 
     @property
     def view(self) -> str:
-        """The rest of the stem: sax, lax, tra, …; empty where the file does not say."""
-        return self.stem.partition("_")[2]
+        """The rest of the stem: sax, lax, …; ``aorta_tra`` and ``aorta_sag`` whole; empty where the file says none."""
+        return self.stem if self.modality == "Aorta" else self.stem.partition("_")[2]
+
+    @property
+    def has_known_stem(self) -> bool:
+        """Whether files are called so in this modality. For 2025 the first word decides: not all names are known."""
+        if self.year == 2025:
+            known = ("T1map", "T2map") if self.modality == "Mapping" else (self.modality,)
+            return self.stem.lower().startswith(tuple(name.lower() for name in known))
+        stem = known_stem(self.stem, self.year)
+        return stem is not None and stem.modality == self.modality
+
+    @property
+    def has_known_scanner(self) -> bool:
+        """Whether centre, vendor and field can be read off the folders; always before 2025, which have none."""
+        centre, _, _ = self.scanner.partition("/")
+        return self.year < 2025 or (self.field is not None and bool(re.fullmatch(r"Center\d+", centre)))
 
     @property
     def vendor(self) -> str:
@@ -171,17 +218,29 @@ class Place:
         Raises ValueError naming what does not fit the year's layout.
         """
         parts = path.relative_to(root).parts
+        if is_mask(root, path, year) or (len(parts) > 4 and parts[3] in ("ImgSnapshot", "SegmentROI")):
+            return None
+        return cls._parsed(root, path, year, _sampling)
+
+    @classmethod
+    def parse_mask(cls: type[P], root: Path, path: Path, year: int) -> P:
+        """The undersampled place that the mask at `path` is for, whether there is such a file or not.
+
+        Raises ValueError naming what does not fit the year's layout.
+        """
+        return cls._parsed(root, path, year, _of_mask)
+
+    @classmethod
+    def _parsed(cls: type[P], root: Path, path: Path, year: int, read: Reader) -> P:
+        """The place of `path`, of whose last folders and name `read` makes stem, mask, acceleration and task."""
+        parts = path.relative_to(root).parts
         depth = 8 if year == 2025 else 6
-        if len(parts) > 4 and (parts[3].startswith("Mask_") or parts[3] in ("ImgSnapshot", "SegmentROI")):
-            return None
-        if year == 2023 and path.name.endswith("_mask.mat"):
-            return None
         pattern = "coils/modality/set/kind/centre/scanner/subject/file" if depth == 8 else "coils/…/subject/file"
         require(len(parts) == depth, f"{path}: got {len(parts)} levels below the root, want {depth} ({pattern})")
         coils, modality, split, kind = parts[:4]
         scanner = "/".join(parts[4:-2])
         try:
-            sampled = _sampling(year, kind, path.name)
+            sampled = read(year, kind, path.name)
             return cls(root, year, modality, split, parts[-2], *sampled, scanner, coils == "SingleCoil")
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -202,15 +261,63 @@ def _sampling(year: int, kind: str, name: str) -> tuple[str, str, int, str]:
     return file["stem"], file["mask"], int(file["r"]), task[1]  # type: ignore[index]
 
 
+def _of_mask(year: int, kind: str, name: str) -> tuple[str, str, int, str]:
+    """(stem, mask, acceleration, task) that the mask file `name` in the folder `kind` stands for."""
+    if year == 2023:
+        stem, _, acceleration, _ = _sampling(year, kind, name)
+        return stem.removesuffix("_mask"), "Uniform", acceleration, ""
+    task, file = _MASK_FOLDER.fullmatch(kind), _MASK_FILE.fullmatch(name)
+    require(task is not None, f"folder: got {kind!r}, want Mask_Task1 or Mask_Task2")
+    require(file is not None, f"file: got {name!r}, want cine_sax_mask_Uniform8.mat and the like")
+    return file["stem"], file["mask"], int(file["r"]), task[1]  # type: ignore[index]
+
+
+def is_mask(root: Path, path: Path, year: int) -> bool:
+    """Whether `path` lies where masks do; in 2023 they lie beside the data, and their name says it."""
+    parts = path.relative_to(root).parts
+    if year == 2023:
+        return path.name.endswith("_mask.mat")
+    return len(parts) > 4 and parts[3].startswith("Mask_")
+
+
+def accelerations(year: int, task: str, kind: str) -> tuple[int, ...]:
+    """The accelerations that masks of `kind` have in `task`; none where the task has no such masks.
+
+    A task that the year does not know, such as that of a folder ``Mask_TaskAll``, stands for all of them.
+    """
+    tasks = MASKS[year]
+    chosen = [tasks[task]] if task in tasks else list(tasks.values())
+    return tuple(sorted({r for kinds in chosen for r in kinds.get(kind, ())}))
+
+
+def scanner_folder(vendor: str, field: float) -> str:
+    """The folders of 2025 for a simulated receiver: ``Center004/UIH_30T_phantom``; a centre has one maker's scanners.
+
+    Raises ValueError for a vendor without a centre, and for a field that three digits after the first cannot name.
+    """
+    require(vendor in _CENTRES, f"vendor: got {say(vendor)}, want one of {', '.join(_CENTRES)}")
+    good = is_number(field) and 0.1 <= field < 10
+    require(good, f"field: got {say(field)}, want 0.1 to below 10 tesla in a tree of 2025")
+    whole, _, part = f"{field:.3f}".partition(".")
+    require(float(f"{whole}.{part}") == field, f"field: got {say(field)}, want tesla with at most three digits")
+    return f"{_CENTRES[vendor]}_{whole}{part.rstrip('0') or '0'}T_{MODEL}"
+
+
+def coil_folders(root: Path) -> set[str]:
+    """Which of MultiCoil and SingleCoil are below `root`; ValueError where neither is, and so no tree."""
+    require(root.is_dir(), f"{root}: got no folder, want a CMRxRecon tree")
+    found = {coils for coils in COIL_FOLDERS if (root / coils).is_dir()}
+    require(bool(found), f"{root}: got no folder MultiCoil or SingleCoil, want the root of a CMRxRecon tree")
+    return found
+
+
 def recognise_year(root: Path) -> int:
     """The year whose layout the tree below `root` has.
 
     2025 has centres below FullSample; 2023 has SingleCoil, AccFactor folders or times beside the maps; everything
     else is 2024. Raises ValueError where there is no tree, or marks of more than one year.
     """
-    require(root.is_dir(), f"{root}: got no folder, want a CMRxRecon tree")
-    found = {coils for coils in COIL_FOLDERS if (root / coils).is_dir()}
-    require(bool(found), f"{root}: got no folder MultiCoil or SingleCoil, want the root of a CMRxRecon tree")
+    found = coil_folders(root)
     marks: dict[int, str] = {}
     for kind in sorted(path for coils in found for path in (root / coils).glob("*/*/*") if path.is_dir()):
         below = sorted(kind.iterdir())
@@ -218,7 +325,9 @@ def recognise_year(root: Path) -> int:
             marks.setdefault(2025, f"{kind.relative_to(root)}/Center…")
         elif _ACCELERATED_2023.fullmatch(kind.name):
             marks.setdefault(2023, str(kind.relative_to(root)))
-        elif _ACCELERATED.fullmatch(kind.name) or kind.name.startswith(("Mask_", "ImgSnapshot")):
+        elif any(re.fullmatch(pattern, kind.name) for pattern in (_ACCELERATED, _MASK_FOLDER, "ImgSnapshot")):
+            if below and not any(re.fullmatch(r"P\d+", item.name) for item in below):
+                continue  # a centre of 2025 by another name, which `validate` names
             marks.setdefault(2024, str(kind.relative_to(root)))
     if "SingleCoil" in found or any((root / "MultiCoil").glob("Mapping/*/FullSample/*/T?map.csv")):
         marks.setdefault(2023, "SingleCoil or T1map.csv")

@@ -24,7 +24,7 @@ from cmr_course.data import matlab
 from cmr_course.data.cmrxrecon import Case, Chosen, as_range, chosen_indices, require_sound
 from cmr_course.validate import require, require_axes, require_complex, require_finite, say
 
-FIELDS = ("displacement", "sensitivities", "T1", "T2", "velocity")
+FIELDS = ("displacement", "sensitivities", "T1", "T2", "T1rho", "velocity")
 """Parts of a :class:`~cmr_course.acquisition.Truth` that are stored as they are, where there are any."""
 TABLES = ("volumes", "strain")
 """Parts that hold several series by name."""
@@ -160,6 +160,14 @@ def read_truth(path: Path, slices: Chosen = None) -> Truth:
     if "labels" in held:
         parts["labels"] = _read(held["labels"], chosen).to(torch.int8)
     return Truth(read_images(path, chosen), label_names=_label_names(path), **parts, **tables)
+
+
+def truth_of(case: Case, slices: Chosen = None) -> Truth:
+    """What is known of `slices` of a simulated case; ValueError for acquired k-space, whose truth nobody knows."""
+    path = truth_path(case)
+    wanted = "want simulated data; score acquired data against the root sum of squares of the fully sampled file"
+    require(path.is_file(), f"{case.path}: got k-space without a truth file ({path}), {wanted}")
+    return read_truth(path, slices)
 
 
 def _label_names(path: Path) -> dict[str, int]:
