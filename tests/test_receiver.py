@@ -227,7 +227,7 @@ def test_slices_see_the_coils_from_where_they_are():
     image = disc(batch=2, frames=1)
     receiver = Receiver(snr_db=None, shading=1.0)
     middle = Plane((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
-    planes = [middle, middle.moved(140.0)]
+    planes = [middle, middle.moved(180.0)]
     _, both = run(image, receiver, plane=planes)
     for item, plane in enumerate(planes):
         _, alone = run(image, receiver, plane=plane)

@@ -244,6 +244,24 @@ def test_drift_is_that_of_the_diaphragm_and_dies_out_upwards(seed: int) -> None:
         torch.testing.assert_close(drift[apex].mean(), torch.tensor(0.3), atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize("seed", [0, 4, 11])
+def test_the_pulse_is_closed_and_spares_heart_and_back(seed: int) -> None:
+    chest, points = chest_of(seed), grid()
+    phase = torch.linspace(0, 1, 101, dtype=torch.float64)
+    way = chest.pulse.at(phase)
+    torch.testing.assert_close(way[[0, -1]], torch.zeros((2, 3), dtype=torch.float64), atol=1e-9, rtol=0)
+    assert 0.3 < float(way[:, 2].max() - way[:, 2].min()) < 6
+    located = chest.locate(points)
+    share = chest.pulsed(located, chest.drift(located))
+    assert float(share.min()) >= 0
+    assert float(share.max()) <= 1 + 1e-6
+    cavity = located.inside > 12
+    assert bool((share[cavity & (chest.heart.inside(*points) > 0)] == 0).all())
+    assert bool((share[(located.inside < 0) & (points[1] > 100)] == 0).all())
+    front = share[(located.inside < 0) & (points[1] < 0)]
+    torch.testing.assert_close(front, torch.full_like(front, 0.3))
+
+
 def test_wall_is_a_distance() -> None:
     """Towards the wall the distance falls by about one mm for each mm."""
     chest = chest_of(2)

@@ -15,7 +15,7 @@ import torch
 from cmr_course import simulation
 from cmr_course.acquisition import Acquisition, Truth
 from cmr_course.coils import normalise, rss, with_maps
-from cmr_course.data import acquire, read_series, stream
+from cmr_course.data import CineSeries, acquire, read_series, stream
 from cmr_course.metrics.results import MAPS
 from cmr_course.receiver import Receiver
 from cmr_course.sampling import KINDS, Sampling
@@ -39,7 +39,8 @@ class Cell:
     as in :class:`cmr_course.simulation.Scan`; a real series has the one view it was acquired in.
     mask, acceleration: kind of mask and nominal R. maps: ``espirit`` from the ACS, ``known`` (the simulator's own,
     before a coil died), or ``wrong`` (those, of a patient who has moved). perturbation: a key of
-    :data:`PERTURBATIONS`, or nothing.
+    :data:`PERTURBATIONS`, or nothing. as_series: a simulated subject is turned into a magnitude series first, and
+    measured as a real one is: with the same coils around the picture, and noise over the same region.
     """
 
     subject: int | str
@@ -52,6 +53,7 @@ class Cell:
     acceleration: float = 8.0
     maps: str = "espirit"
     perturbation: str = ""
+    as_series: bool = False
 
     def __post_init__(self) -> None:
         good = (is_whole(self.subject) and int(self.subject) >= 0) or _is_name(self.subject)
@@ -74,21 +76,30 @@ class Cell:
         real = isinstance(self.subject, str)
         good = not real or self.perturbation != "arrhythmia"
         require(good, f"perturbation: got arrhythmia of the real series {self.subject}, want a simulated subject")
+        wanted = "want a simulated subject without a perturbation"
+        require(not self.as_series or (not real and not self.perturbation), f"as_series: got True, {wanted}")
 
     def columns(self, acquisition: Acquisition) -> dict[str, Any]:
         """What the Results of this cell have in common."""
         return {
             **self.asked(),
             "contrast": acquisition.about.contrast,
-            "domain": "real series" if isinstance(self.subject, str) else "simulated",
             "realised_R": round(acquisition.realised_acceleration, 4),
             "simulation_version": simulation.VERSION,
         }
+
+    @property
+    def domain(self) -> str:
+        """What kind of data this is."""
+        if isinstance(self.subject, str):
+            return "real series"
+        return "simulated series" if self.as_series else "simulated"
 
     def asked(self) -> dict[str, Any]:
         """Those of these columns that are known before anything is measured: they tell one cell from another."""
         return {
             "subject": str(self.subject),
+            "domain": self.domain,
             "view": self.view,
             "matrix": "x".join(map(str, self.matrix)),
             "coils": self.coils,
@@ -150,6 +161,8 @@ def measured(cell: Cell, folder: str | os.PathLike[str] | None = None) -> tuple[
     receiver = Receiver(n_coils=cell.coils, snr_db=cell.snr_db, dead_coils=wrong.dead_coils)
     if isinstance(cell.subject, str):
         full, truth = _real(cell, cell.subject, receiver, generator, folder)
+    elif cell.as_series:
+        full, truth = acquire(_series(cell), receiver, generator=generator, subject=str(cell.subject), view=cell.view)
     else:
         scan = Scan(view=cell.view, matrix=cell.matrix, frames=cell.frames, receiver=receiver)
         full, truth = simulate(Subject(cell.subject, rhythm=wrong.rhythm), scan, generator=generator)
@@ -182,6 +195,14 @@ def _seen_by_the_rest(truth: Truth, dead: tuple[int, ...]) -> Truth:
     working = truth.sensitivities.clone()
     working[:, :, list(dead)] = 0
     return replace(truth, image=truth.image * rss(working), sensitivities=normalise(working))
+
+
+def _series(cell: Cell) -> CineSeries:
+    """What a scanner would have shown of a simulated subject, without noise: magnitudes, shaded by its array."""
+    scan = Scan(view=cell.view, matrix=cell.matrix, frames=cell.frames, receiver=Receiver(snr_db=None))
+    assert not isinstance(cell.subject, str)
+    _, truth = simulate(Subject(cell.subject), scan, generator=stream(0, "series", str(cell.subject), cell.view))
+    return CineSeries(truth.magnitude(), pixel_size=scan.pixel_size)
 
 
 def _real(

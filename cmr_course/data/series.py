@@ -136,8 +136,11 @@ def acquire(
     """What `receiver` would have measured of `series`, fully sampled, slices along the batch axis; and the truth.
 
     Anatomy and motion are real; phase, coils, k-space and noise are simulated, and `about.origin` says so. The truth
-    is the noise-free coil-combined image.
+    is the noise-free coil-combined image. The images hold the intensity profile of the array they were acquired with,
+    so that of `receiver` is left out (shading 0) where `receiver` does not ask for one.
     """
+    if receiver.shading is None:
+        receiver = replace(receiver, shading=0.0)
     width = series.matrix[1]
     pixel = series.pixel_size or (ASSUMED_WIDTH_MM / width, ASSUMED_WIDTH_MM / width)
     about = About(contrast=contrast, view=view, subject=subject, times=series.times, origin=ORIGIN)

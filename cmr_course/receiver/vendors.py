@@ -75,12 +75,12 @@ VENDORS: Mapping[str, VendorProfile] = MappingProxyType(
         "siemens": VendorProfile(
             n_coils=18,
             slice_array=_SIEMENS,
-            body_array=_SIEMENS.in_body(55.0, 0.0, -55.0),
+            body_array=_SIEMENS.in_body(110.0, 0.0, -110.0),
             fields=(1.5, 3.0),
             matrix=(204, 448),
             field_of_view=(306.0, 672.0),
             phase=1.2,
-            shading=0.35,
+            shading=0.47,
             off_resonance=60.0,
         ),
         "uih": VendorProfile(
@@ -96,7 +96,12 @@ VENDORS: Mapping[str, VendorProfile] = MappingProxyType(
         ),
     }
 )
-"""Plausible stand-ins, not measured: they make domains that differ as vendors' do, in size and not in detail."""
+"""Plausible stand-ins, not measured: they make domains that differ as vendors' do, in size and not in detail.
+
+Shading and rows of "siemens", the default, were set so that classical methods score on simulated hearts about as on
+three real series. They show fat 2.7 to 3.6 times as bright as myocardium; 6.9 ± 2.9 times was measured in cine balanced
+SSFP at 1.5 T (Lin et al. 2008, doi:10.1186/1532-429X-10-22).
+"""
 
 
 LIMITS: Mapping[str, tuple[float, float, str]] = MappingProxyType(

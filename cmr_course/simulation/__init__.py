@@ -20,7 +20,7 @@ from cmr_course.simulation.sequences import (
 from cmr_course.simulation.sets import SETS, NamedScan, scans
 from cmr_course.simulation.subject import CONDITIONS, RHYTHMS, Lesion, Subject
 
-VERSION = "0.3"
+VERSION = "1.0"
 """Of the simulated hearts: it changes when the same seed gives other bytes, and trained weights name theirs."""
 
 __all__ = [

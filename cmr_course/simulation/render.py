@@ -34,6 +34,8 @@ SPREAD = 1 / math.sqrt(6)
 """How far, in slice thicknesses, two of the four painted points of a pixel lie before and behind the slice's middle."""
 PAINTED = 14.0
 """Nothing of the ventricles is painted farther than this beside what lies within `DECAY` of the slice, mm."""
+SATURATED_MM = 20.0
+"""Towards both ends of phase encoding the signal fades to nothing over this length."""
 POINTS_AT_ONCE = 250_000
 """Frames are painted together while they have fewer points than this, so that what is computed stays in the cache."""
 
@@ -159,11 +161,13 @@ def _vector(vector: Vector, device: torch.device) -> Float[Tensor, " xyz"]:
 @dataclass(frozen=True)
 class Still:
     """What is the same in every frame: the chest at end diastole, without heart and vessels; and at each point the
-    share of the breathing drift that tissue takes part in, and whether it gives way to the heart (1) or not (0).
+    shares of the breathing drift and of the chest's pulse that tissue takes part in, and whether it gives way to the
+    heart (1) or not (0).
     """
 
     canvas: Canvas
     drift: Float[Tensor, "rows columns"]
+    pulsed: Float[Tensor, "rows columns"]
     mobility: Float[Tensor, "rows columns"]
 
     @classmethod
@@ -176,7 +180,8 @@ class Still:
         body = bool((canvas.labels != 0).any())
         moved = f"moved by {scan.offset:g} mm"
         require(body, f"view: got {scan.view}, {moved}: outside the body, want a slice that meets it")
-        return cls(canvas, anatomy.chest.drift(located), smoothstep((located.inside + 8) / 24))
+        drift = anatomy.chest.drift(located)
+        return cls(canvas, drift, anatomy.chest.pulsed(located, drift), smoothstep((located.inside + 8) / 24))
 
     def at(self, source: Float[Tensor, "yx=2 frame rows columns"], pitch: tuple[float, float]) -> Canvas:
         """The chest as it looks where what is seen came from `source`, mm."""
@@ -212,7 +217,7 @@ def render(
         some = None if currents is None else currents.take(part)
         canvas, moved, speed = _frames(grid, anatomy, still, (rows, columns), texture, moments.take(part), some)
         signal = bright.frames(canvas.signal, part, grid.source(moved), speed)
-        image = band_limited(signal, scan.matrix)
+        image = band_limited(signal * saturation(grid.y, scan.field_of_view[0]), scan.matrix)
         true = (canvas.labels, moved.transpose(0, 1), canvas.tissues, speed)
         found.append(Slice(image, *(_at_centres(value, scan.matrix, image.shape[1]) for value in true)))
     return Slice.joined(found)
@@ -243,15 +248,17 @@ def _frames(
     box: rows and columns in which the ventricles move anything.
     """
     heart, vessels = anatomy.heart, anatomy.vessels
-    breath = anatomy.chest.breath(moments.phase).float().to(grid.y.device)
+    shifts = (
+        (anatomy.chest.breath(moments.phase), still.drift),
+        (anatomy.chest.pulse.at(moments.phase), still.pulsed),
+    )
+    swept = sum(way.float().to(grid.y.device).T[:, :, None, None] * share for way, share in shifts)
     contraction, pressure = (value.float()[:, None, None] for value in (moments.contraction, moments.pressure))
-    # What is painted comes from where it was at end diastole: breath undone, then the beat of the ventricles, then that
-    # of the vessels.
-    place = grid.points[:, None] - breath.T[:, :, None, None] * still.drift
+    # What is painted comes from where it was at end diastole: breath and pulse of the chest undone, then the beat of
+    # the ventricles, then that of the vessels.
+    place = grid.points[:, None] - swept
     moved = torch.zeros_like(place)
-    torch.mul(
-        (grid.directions[:2] @ breath.T)[:, :, None, None], still.drift, out=moved[:2]
-    )  # the chest in its own plane
+    moved[:2] = torch.tensordot(grid.directions[:2], swept, dims=1)  # the chest in its own plane
     found = None
     if grid.y[box[0]].numel() and grid.x[box[1]].numel():
         found = heart.material(anatomy.pose.local(place[..., *box]), contraction, still.mobility[box])
@@ -313,6 +320,16 @@ def _add_lesion(canvas: Canvas, lesion: Lesion, place: Float[Tensor, "xyz=3 fram
     middle = _vector(lesion.place, place.device).reshape(3, 1, 1, 1)
     distance = lesion.radius - (place - middle).square().sum(0).sqrt()
     canvas.signal = canvas.signal * (1 + lesion.contrast * torch.sigmoid(distance / canvas.softness))
+
+
+def saturation(y: Float[Tensor, " rows"], length: float) -> Float[Tensor, "rows 1"]:
+    """What is left of the signal at `y` mm from the middle of `length` mm of phase encoding: 1, and 0 at both ends.
+
+    A body that reaches beyond the picture would fold over in this direction; those who plan a scan lay bands of
+    saturation over it. A stand-in, since a picture holds nothing of what lies beyond: without it the body ends there
+    as if cut, which no coil map fits.
+    """
+    return smoothstep((length / 2 - y.abs()) / SATURATED_MM)[:, None]
 
 
 def band_limited(
