@@ -55,7 +55,7 @@ def long_axis():
 
 
 def test_version_is_the_one_that_weights_name():
-    assert VERSION == "0.3"
+    assert VERSION == "1.0"
 
 
 # Physiology, read off the labels as a reader would

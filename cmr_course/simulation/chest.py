@@ -43,8 +43,8 @@ MARGIN = 5.0
 """Tissue is painted this many mm beyond the region it lies in, so that soft edges meet."""
 PULSE_FALL = 0.7
 """Amplitude of each harmonic of the heart rate in what the beat moves around the heart, as a share of the one before:
-3.1 dB a harmonic. In three real series the power far from the heart falls by 2.9 dB a harmonic in the mean, the last two of
-which may be noise."""
+3.1 dB a harmonic. In three real series the power far from the heart falls by 2.9 dB a harmonic in the mean; the last
+two of five may be noise."""
 WALL_SHARE = 0.3
 """Share of this movement that the front wall takes part in: some tenths of a millimetre. A stand-in."""
 AROUND = 40.0
