@@ -127,6 +127,11 @@ class Fixture:
         self._read.add(name)
         return torch.from_numpy(np.asarray(self._arrays[name]).copy())
 
+    @property
+    def names(self) -> list[str]:
+        """Names of all arrays."""
+        return list(self._arrays)
+
     def outputs(self) -> list[str]:
         """Names of the arrays that published code put out."""
         return [name for name in self._arrays if name.startswith("out/")]

@@ -1,0 +1,23 @@
+"""Complex series outside, two real channels inside a network."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from cmr_course.validate import require, require_axes, require_complex
+
+
+def to_channels(image: Complex[Tensor, "batch frame y x"]) -> Float[Tensor, "batch 2 frame y x"]:
+    """Real part and imaginary part as channels, side by side in memory."""
+    require_axes("image", image, "batch frame y x")
+    require_complex("image", image)
+    return torch.stack([image.real, image.imag], 1)
+
+
+def to_complex(channels: Float[Tensor, "batch 2 frame y x"]) -> Complex[Tensor, "batch frame y x"]:
+    """The inverse of :func:`to_channels`."""
+    require_axes("channels", channels, "batch channel frame y x")
+    require(channels.shape[1] == 2, f"channels: got {channels.shape[1]}, want 2, real and imaginary part")
+    return torch.complex(channels[:, 0], channels[:, 1])

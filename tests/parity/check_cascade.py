@@ -1,0 +1,69 @@
+"""Data consistency and the cascade of convolutional networks by Schlemper et al., as released."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cmr_course.encoding import Encoding
+from cmr_course.fourier import fft2c
+from cmr_course.networks import D5C5, DataConsistency
+from tests.parity.runner import Fixture, check, close
+
+
+def series(pairs: Tensor) -> Tensor:
+    """(n, 2, y, x) or (n, 2, y, x, frame), real and imaginary part along axis 1 -> complex (n, frame, y, x)."""
+    image = torch.complex(pairs[:, 0], pairs[:, 1])
+    return image[:, None] if image.ndim == 3 else image.movedim(-1, 1)
+
+
+def pairs(image: Tensor, like: Tensor) -> Tensor:
+    """The inverse of :func:`series`."""
+    frames = image[:, 0] if like.ndim == 4 else image.movedim(1, -1)
+    return torch.stack([frames.real, frames.imag], 1)
+
+
+def centred(kspace: Tensor) -> Tensor:
+    """The k-space that our transform gives of the image behind an uncentred `kspace`."""
+    return fft2c(torch.fft.ifft2(kspace, norm="ortho"))
+
+
+def measurement(k: Tensor, mask: Tensor) -> tuple[Encoding, Tensor]:
+    """The model of one coil, and the zero-filled image."""
+    sampled = torch.fft.fftshift(series(mask).real > 0.5, dim=(-2, -1))[:, :, None]
+    # Ours transforms images whose centre is in the middle; a shift of the image turns the phase of k-space, which
+    # `centred` accounts for.
+    kspace = centred(series(k))[:, :, None]
+    encoding = Encoding(torch.ones_like(kspace[:, :1]), sampled)
+    return encoding, encoding.adjoint(kspace)
+
+
+@check("crnn_dataconsistency")
+def data_consistency(fixture: Fixture) -> None:
+    for case in fixture.config["cases"]:
+        key = case["key"]
+        x, k0, mask, weight = (fixture[f"in/{key}/{name}"] for name in ("x", "k0", "mask", "w"))
+        x = x.clone().requires_grad_()
+        encoding, measured = measurement(k0, mask)
+        got = pairs(DataConsistency(case["noise_lvl"])(series(x), encoding, measured), x)
+        close(f"{key}/y", got.detach(), fixture[f"out/{key}/y"], 1e-5)
+        (gradient,) = torch.autograd.grad((got * weight).sum(), x)
+        close(f"{key}/grad_x", gradient, fixture[f"out/{key}/grad_x"], 1e-4)
+        fixture.ran += 1
+
+
+@check("dncn", "dncn3d")
+def cascade(fixture: Fixture) -> None:
+    kwargs: dict[str, Any] = fixture.config["kwargs"]
+    state = {name.removeprefix("state/"): fixture[name] for name in fixture.names if name.startswith("state/")}
+    network = D5C5.from_released(state)
+    assert len(network.stages) == kwargs["nc"]
+    x, k, mask = (fixture[f"in/{name}"] for name in "xkm")
+    encoding, measured = measurement(k, mask)
+    image = series(x)
+    for stage in network.stages:
+        image = network.step(stage, image, encoding, measured)
+    close("y", pairs(image.detach(), x), fixture["out/y"], 1e-5)
+    fixture.ran += 1
