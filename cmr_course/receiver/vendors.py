@@ -80,7 +80,7 @@ VENDORS: Mapping[str, VendorProfile] = MappingProxyType(
             matrix=(204, 448),
             field_of_view=(306.0, 672.0),
             phase=1.2,
-            shading=0.47,
+            shading=0.43,
             off_resonance=60.0,
         ),
         "uih": VendorProfile(
