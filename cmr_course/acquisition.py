@@ -34,7 +34,8 @@ SCALE_QUANTILE = 0.99
 class About:
     """What a table, a title or a prompt may need to know of an acquisition. Times are in ms, the field in tesla.
 
-    times: of each frame: after the R wave, or where frames are weightings, after the inversion or of preparation.
+    times: of each frame: after the (first) R wave; where frames are weightings, after the inversion or of preparation;
+    of a single picture, its inversion or echo time.
     venc: speed in cm/s whose phase is π, where velocity is encoded.
     """
 
@@ -278,9 +279,10 @@ class Truth(_Record):
     """What is true of simulated data. `image` is the noise-free Σ_c S_c*·(coil image c): scores are taken against it.
 
     labels: tissue number of each pixel, named by `label_names`.
-    displacement: of each pixel's tissue from the first frame, (y, x, through the slice) in mm.
-    volumes: by chamber, ml (mm² for a single slice), one value a frame; strain likewise by name.
-    T1, T2, T1rho in ms, zero where there is no signal; velocity through the plane, along right × down, in cm/s.
+    displacement: of each pixel's tissue since end diastole, (y, x, through the slice) in mm.
+    volumes: by name, whose ending is the unit (ml, mm2, ml_s), one value a frame; strain likewise.
+    T1, T2, T1rho in ms, zero where there is no signal; velocity of the blood in vessels through the plane, along
+    right × down, in cm/s, zero elsewhere.
     """
 
     image: Complex[Tensor, "batch frame y x"]

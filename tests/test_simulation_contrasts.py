@@ -13,9 +13,9 @@ from scipy.integrate import solve_ivp
 from cmr_course.metrics import fit_T1, fit_T2, flow_curve, net_volume, tag_spacing, tag_strain, velocity_map
 from cmr_course.metrics.mapping import myocardium_core
 from cmr_course.receiver import Receiver
-from cmr_course.simulation import CONTRASTS, VIEWS, Anatomy, Scan, Subject, simulate
+from cmr_course.simulation import CONTRASTS, VIEWS, Anatomy, Scan, Subject, scans, simulate
 from cmr_course.simulation.brightness import Brightness, brightness
-from cmr_course.simulation.measurement import _moments
+from cmr_course.simulation.measurement import _currents, _moments
 from cmr_course.simulation.motion import Beat
 from cmr_course.simulation.perfusion import FirstPass
 from cmr_course.simulation.render import render
@@ -278,6 +278,34 @@ def vessel_in(truth, *, first):
     return torch.stack([torch.from_numpy(ndimage.binary_dilation(frame & around)) for frame in aorta])[None]
 
 
+def test_an_odd_beat_ejects_into_the_aorta_what_it_ejects():
+    subject, scan = Subject(5, rhythm="ectopic"), Scan("aorta_tra", "flow2d", frames=60)
+    physiology = subject.physiology()
+    bright = brightness(scan.settings, Composition.usual(3.0), (0.0,))
+    for length, strength in ((1.0, 1.0), (0.75, 0.44), (0.66, 0.61), (1.3, 1.08)):
+        moments = _moments(subject, scan, torch.device("cpu"), length, strength)
+        currents = _currents(subject, scan, moments, bright, length, strength)
+        # Frames are as far apart as in the usual beat, and go on into the next one where this one is short.
+        within = torch.arange(60) * physiology.cycle / 60 < physiology.cycle * length
+        flow = currents.ascending.flatten()[within]
+        ejected = strength * physiology.end_diastolic_volume * physiology.ejection_fraction
+        assert float(flow.sum()) * physiology.cycle / 60 / 1000 == pytest.approx(ejected, rel=0.02)
+
+
+def test_chambers_and_tissue_have_no_velocity():
+    _, truth = imaged(2, "flow2d", "4ch")
+    vessels = [truth.label_names[name] for name in ("aorta", "pulmonary_artery", "vena_cava", "pulmonary_vein")]
+    outside = ~torch.isin(truth.labels, torch.tensor(vessels))
+    assert float(truth.velocity[outside].abs().max()) == 0
+    assert float(truth.velocity.abs().max()) > 5
+
+
+def test_in_the_end_all_blood_has_the_same_agent():
+    last = FirstPass().concentration(Composition.usual(3.0).space, torch.tensor([600.0], dtype=torch.float64))[0]
+    assert float(last[BLOOD]) == pytest.approx(float(last[NAMES.index("venous_blood")]), rel=1e-3)
+    assert float(last[BLOOD]) == pytest.approx(0.15 * FirstPass().peak, rel=1e-3)
+
+
 def test_the_profile_is_blunt_and_pulsatile():
     _, truth = imaged(100, "flow2d", "aorta_tra", frames=16)
     speed, inside = truth.velocity[0], vessel_in(truth, first=True)[0]
@@ -374,15 +402,25 @@ BEAT = Beat.of(Subject(0).physiology())
     [
         (lambda: Scan(contrast="T3map"), r"contrast: got 'T3map', want one of cine, T1map, .*T2w"),
         (lambda: Scan(contrast=["cine"]), "contrast: got"),
-        (lambda: PhaseContrast(venc=0), r"venc: got 0, want a speed above 0"),
+        (lambda: PhaseContrast(venc=0), r"venc: got 0, want 1 to 10000 cm/s"),
         (lambda: PhaseContrast(venc=-100.0), "venc: got -100.0"),
         (lambda: PhaseContrast(venc=float("nan")), "venc: got nan"),
         (lambda: InversionRecovery(times=()), r"times: got 0 of them, want 3 or more: a map is fitted to them"),
         (lambda: InversionRecovery(times=(100.0, 200.0)), "times: got 2 of them, want 3"),
         (lambda: T2Preparation(times=(0.0,)), "times: got 1 of them, want 2"),
-        (lambda: T2Preparation(times=(0.0, 25.0, 25.0)), "times: .* want each once"),
+        (lambda: T2Preparation(times=(0.0, 25.0, 25.0)), "times: .* want each once, in rising order"),
         (lambda: SpinLock(times=[1.0, 10.0]), "times: got .* want a tuple of ms"),
         (lambda: InversionRecovery(times=(-5.0, 10.0, 20.0)), "times: got"),
+        (lambda: InversionRecovery(times=(100.0, 1000.0, 180.0)), "times: .* in rising order"),
+        (lambda: BalancedSSFP(TR=0), "TR: got 0, want 0.5 to"),
+        (lambda: BalancedSSFP(flip="45"), "flip: got '45'"),
+        (lambda: BalancedSSFP(TE=float("nan")), "TE: got nan, want 0 to 500 ms"),
+        (lambda: Tagging(flip=120.0), "flip: got 120.0, want 0.1 to 89 degrees"),
+        (lambda: Tagging(angles=(math.inf, 0.0)), "angles: got"),
+        (lambda: FirstPass(arrival=math.inf), "arrival: got inf, want 0 to 600"),
+        (lambda: Composition.usual(0.0), "field: got 0.0"),
+        (lambda: scans("2025", matrix=5), "matrix: got 5"),
+        (lambda: Scan(contrast="T1map", motion="frozen"), "motion: got frozen, want beating: T1map shows one moment"),
         (lambda: InversionRecovery(efficiency=0.0), "efficiency: got 0.0"),
         (lambda: Tagging(spacing=0.0), "spacing: got 0.0"),
         (lambda: Tagging(angles=(30.0, 210.0)), "angles: .* want two directions that differ"),

@@ -77,7 +77,8 @@ class Cell:
         good = not real or self.perturbation != "arrhythmia"
         require(good, f"perturbation: got arrhythmia of the real series {self.subject}, want a simulated subject")
         wanted = "want a simulated subject without a perturbation"
-        require(not self.as_series or (not real and not self.perturbation), f"as_series: got True, {wanted}")
+        good = isinstance(self.as_series, bool) and not (self.as_series and (real or self.perturbation))
+        require(good, f"as_series: got {say(self.as_series)}, {wanted}, or False")
 
     def columns(self, acquisition: Acquisition) -> dict[str, Any]:
         """What the Results of this cell have in common."""
@@ -163,6 +164,7 @@ def measured(cell: Cell, folder: str | os.PathLike[str] | None = None) -> tuple[
         full, truth = _real(cell, cell.subject, receiver, generator, folder)
     elif cell.as_series:
         full, truth = acquire(_series(cell), receiver, generator=generator, subject=str(cell.subject), view=cell.view)
+        full = replace(full, about=replace(full.about, origin="simulated"))
     else:
         scan = Scan(view=cell.view, matrix=cell.matrix, frames=cell.frames, receiver=receiver)
         full, truth = simulate(Subject(cell.subject, rhythm=wrong.rhythm), scan, generator=generator)
@@ -201,8 +203,9 @@ def _series(cell: Cell) -> CineSeries:
     """What a scanner would have shown of a simulated subject, without noise: magnitudes, shaded by its array."""
     scan = Scan(view=cell.view, matrix=cell.matrix, frames=cell.frames, receiver=Receiver(snr_db=None))
     assert not isinstance(cell.subject, str)
-    _, truth = simulate(Subject(cell.subject), scan, generator=stream(0, "series", str(cell.subject), cell.view))
-    return CineSeries(truth.magnitude(), pixel_size=scan.pixel_size)
+    generator = stream(0, "series", str(cell.subject), cell.view)
+    acquisition, truth = simulate(Subject(cell.subject), scan, generator=generator)
+    return CineSeries(truth.magnitude(), scan.pixel_size, acquisition.about.times)
 
 
 def _real(

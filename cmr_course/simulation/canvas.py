@@ -92,7 +92,8 @@ class Canvas:
         """Cover where `distance`, in mm and positive inside, is above zero.
 
         tissue: a name in `levels`. label: what to call it, or None to keep the name below.
-        strength: share of the tissue below that is covered. gain: of the tissue's signal; its density.
+        strength: share of the tissue below that is covered; up to 0.6 that keeps its number among `tissues`.
+        gain: of the tissue's signal; its density.
         """
         level = self.levels[tissue].reshape(-1, *[1] * distance.ndim)
         cover = torch.sigmoid(distance * (1 / self.softness))
@@ -104,7 +105,7 @@ class Canvas:
             self.signal = torch.addcmul(self.signal, cover, level * gain - self.signal)
         if label is not None:
             self.labels = self.labels.masked_fill(distance > 0, LABELS[label])
-        if self.tissues is not None and not isinstance(strength, Tensor) and strength >= 0.5:
+        if self.tissues is not None and not isinstance(strength, Tensor) and strength > 0.6:
             self.tissues = self.tissues.masked_fill(distance > 0, list(self.levels).index(tissue))
 
     def clear(self, where: Bool[Tensor, "*shape"]) -> None:

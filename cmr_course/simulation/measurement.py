@@ -19,7 +19,7 @@ from cmr_course.simulation.motion import Beat, Moments, shots
 from cmr_course.simulation.render import Anatomy, Slice, render
 from cmr_course.simulation.scan import Scan
 from cmr_course.simulation.sequences import PhaseContrast
-from cmr_course.simulation.subject import Subject
+from cmr_course.simulation.subject import Physiology, Subject
 from cmr_course.simulation.tissue import Composition
 from cmr_course.simulation.vessels import Currents
 from cmr_course.simulation.views import depth_of, planes
@@ -40,13 +40,17 @@ def simulate(
     background phase, noise and, where it is random, the mask. The batch holds the slices of the first subject, then
     those of the second, and so on.
 
+    A scan that encodes velocity has two items of the batch for each slice: without and with encoding.
     Truth holds, besides image and coil maps: `labels` int8 by the tissue at the pixel's centre, named by
     `label_names`; `displacement` (y, x, through) in mm of the tissue now in a pixel since end diastole, the last
     component along right × down and zero for what surrounds the heart; `volumes` of the whole ventricles, in ml:
     ``lv_ml`` (papillary muscles counted), ``lv_myocardium_ml`` and ``rv_ml`` (without its outflow tract); for
     short-axis slices also what the plane cuts, in mm²: ``lv_area_mm2``, ``lv_myocardium_area_mm2``, ``rv_area_mm2``;
     `strain`, engineering strain of the tissue from end diastole: ``circumferential`` (endocardial), ``longitudinal``,
-    ``radial`` (wall thickening); all (batch, frame), of the shapes themselves and not of pixels.
+    ``radial`` (wall thickening); all (batch, frame), of the shapes themselves and not of pixels. Where frames are
+    weightings of one moment, all that is true of the moment is repeated for each, and there are `T1`, `T2` and `T1rho`
+    in ms; where velocity is encoded, `velocity` of the blood in vessels, cm/s along right × down, and in `volumes` the
+    flow through the root of the aorta, ``aortic_flow_ml_s``.
 
     Raises ValueError where a slice does not meet the body, or shows only a rim of it and no heart.
     """
@@ -125,7 +129,7 @@ def _views(subject: Subject, scan: Scan, device: torch.device) -> list[View]:
     anatomy, tissues = Anatomy.of(subject), Composition.of(subject, scan.receiver.field)
     heart, moments = anatomy.heart, _moments(subject, scan, device)
     bright = brightness(scan.settings, tissues, _looks(subject, scan, tissues))
-    currents = _currents(subject, scan, moments) if isinstance(bright, Encoded) else None
+    currents = _currents(subject, scan, moments, bright)
     whole, strain = (
         {name: _frames(value.float(), scan) for name, value in of(moments.contraction).items()}
         for of in (heart.volumes, heart.strain)
@@ -170,9 +174,7 @@ def _moments(subject: Subject, scan: Scan, device: torch.device, length: float =
     if not scan.settings.beating:
         still = Beat.of(physiology)
         return still.moments((still.still,), device, strength)
-    usual = Beat.of(physiology).gated(frames)
-    beat = usual if length == 1 else Beat.of(physiology, length)
-    times = usual.frames(frames)
+    beat, times = _beat(physiology, scan, length), Beat.of(physiology).frames(frames)
     if scan.motion == "frozen":
         times = (times[0],) * frames
     elif scan.motion == "reversed":
@@ -180,16 +182,26 @@ def _moments(subject: Subject, scan: Scan, device: torch.device, length: float =
     return beat.moments(times, device, strength)
 
 
-def _currents(subject: Subject, scan: Scan, moments: Moments) -> Currents:
-    """Blood flow in each frame, ml/s: what the left ventricle ejects runs through the ascending aorta.
+def _beat(physiology: Physiology, scan: Scan, length: float) -> Beat:
+    """A beat of `length` times the usual one; the usual one is adjusted to the frames."""
+    return Beat.of(physiology).gated(scan.n_frames) if length == 1 else Beat.of(physiology, length)
+
+
+def _currents(
+    subject: Subject, scan: Scan, moments: Moments, bright: Brightness, length: float = 1.0, strength: float = 1.0
+) -> Currents | None:
+    """Blood flow in each frame, ml/s, where it is to be seen: what the left ventricle ejects in a beat of this length
+    and strength runs through the ascending aorta.
 
     Of it 70 % reach the descending aorta, 30 ms later; the right ventricle ejects as much into the pulmonary trunk;
     veins bring it back, faster while the ventricles' floor comes down (stand-ins).
     """
+    if not isinstance(bright, Encoded):
+        return None
     physiology = subject.physiology()
-    beat = Beat.of(physiology).gated(scan.n_frames)
+    beat = _beat(physiology, scan, length)
     times = moments.phase * beat.cycle
-    stroke = physiology.end_diastolic_volume * physiology.ejection_fraction
+    stroke = strength * physiology.end_diastolic_volume * physiology.ejection_fraction
     ejected = 1000 * stroke * beat.flow(times)
     mean = 1000 * stroke / beat.cycle
     venous = mean * (1 + 0.5 * torch.cos(math.tau * (moments.phase - 0.4)))
@@ -208,7 +220,7 @@ def _others(
         if (shot.length, shot.strength) != (1.0, 1.0):
             moments = _moments(subject, scan, device, shot.length, shot.strength)
             lines = torch.arange(scan.matrix[0], device=device) % shot.every == shot.first
-            currents = _currents(subject, scan, moments) if isinstance(bright, Encoded) else None
+            currents = _currents(subject, scan, moments, bright, shot.length, shot.strength)
             found.append((render(subject, anatomy, plane, scan, moments, bright, currents).image, lines))
     return tuple(found)
 

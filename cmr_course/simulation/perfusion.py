@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,10 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cmr_course.simulation.tissue import NAMES
-from cmr_course.validate import is_number, require, require_positive, say
+from cmr_course.validate import is_number, require, say
 
 STEP_S = 0.1
 """Steps in which concentrations are summed up, seconds."""
+LIMITS = {
+    "peak": (0.01, 50.0),
+    "arrival": (0.0, 600.0),
+    "transit": (0.0, 60.0),
+    "width": (0.1, 60.0),
+    "spread": (1.0, 10.0),
+}
+"""Least and largest number of each setting of :class:`FirstPass`."""
 HAEMATOCRIT = 0.42
 FLOW = {
     "myocardium": 1.0,
@@ -46,11 +55,9 @@ class FirstPass:
     spread: float = 1.4
 
     def __post_init__(self) -> None:
-        for name in ("peak", "width", "spread"):
-            require_positive(name, getattr(self, name))
-        for name in ("arrival", "transit"):
+        for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
-            require(is_number(value) and value >= 0, f"{name}: got {say(value)}, want seconds from zero up")
+            require(is_number(value) and low <= value <= high, f"{name}: got {say(value)}, want {low:g} to {high:g}")
 
     def concentration(
         self, space: Float[Tensor, " tissue"], seconds: Float[Tensor, " time"]
@@ -62,11 +69,10 @@ class FirstPass:
         """
         last = float(seconds.max()) if seconds.numel() else 0.0
         fine = torch.arange(0, last + 2 * STEP_S, STEP_S, dtype=torch.float64)
-        right = self._blood(fine, self.arrival, self.width, self.peak)
-        left = self._blood(fine, self.arrival + self.transit, self.width * self.spread, self.peak / self.spread)
+        right = self._blood(fine, self.arrival, self.width, 1.0)
+        left = self._blood(fine, self.arrival + self.transit, self.width * self.spread, 1 / self.spread)
         found = torch.zeros((len(fine), len(NAMES)), dtype=torch.float64)
         found[:, NAMES.index("blood")], found[:, NAMES.index("venous_blood")] = left, right
-        found[:, NAMES.index("lung")] = 0.5 * (left + right)
         for name, flow in FLOW.items():
             column = NAMES.index(name)
             found[:, column] = _compartment(left, flow / 60, float(space[column]))
@@ -75,11 +81,13 @@ class FirstPass:
         return torch.lerp(found[below], found[below + 1], (at - below)[:, None])
 
     def _blood(self, seconds: Tensor, arrival: float, width: float, peak: float) -> Tensor:
-        """A gamma-variate first pass, (t/w)³ exp(3 − 3 t/w), then a second, lower and broader one."""
+        """A gamma-variate first pass of `peak` times the highest concentration, (t/w)³ exp(3 − 3 t/w), then a second,
+        lower and broader one; in the end all blood has the same.
+        """
         since = (seconds - arrival).clamp(min=0) / width
         again = (seconds - arrival - 14).clamp(min=0) / (3 * width)
-        late = 0.15 * (1 - (-again).exp())  # mixed with all blood in the end
-        return peak * (since**3 * (3 - 3 * since).exp() + 0.18 * again**3 * (3 - 3 * again).exp() + late)
+        passes = since**3 * (3 - 3 * since).exp() + 0.18 * again**3 * (3 - 3 * again).exp()
+        return self.peak * (peak * passes + 0.15 * (1 - (-again).exp()))
 
 
 def _compartment(blood: Float[Tensor, " time"], flow: float, space: float) -> Float[Tensor, " time"]:
@@ -91,7 +99,8 @@ def _compartment(blood: Float[Tensor, " time"], flow: float, space: float) -> Fl
     rate = flow * (1 - HAEMATOCRIT) / max(space, 1e-6)
     time = torch.arange(len(blood), dtype=blood.dtype) * STEP_S
     # The exact answer to a stepwise constant input, as a convolution with an exponential.
-    kernel = flow * (-rate * time).exp() * STEP_S
+    step = (1 - math.exp(-rate * STEP_S)) / rate if rate else STEP_S
+    kernel = flow * (-rate * time).exp() * step
     size = 2 * len(blood)
     spectrum = torch.fft.rfft(blood, size) * torch.fft.rfft(kernel, size)
     return torch.fft.irfft(spectrum, size)[: len(blood)]

@@ -15,7 +15,7 @@ from torch.nn import functional
 from cmr_course.fourier import fft2c, ifft2c
 from cmr_course.plane import Plane, Vector, along, dot
 from cmr_course.simulation.brightness import Brightness
-from cmr_course.simulation.canvas import Canvas
+from cmr_course.simulation.canvas import LABELS, Canvas
 from cmr_course.simulation.chest import Chest
 from cmr_course.simulation.heart import DECAY, Heart, Moved
 from cmr_course.simulation.motion import Moments, smoothstep
@@ -34,6 +34,8 @@ SPREAD = 1 / math.sqrt(6)
 """How far, in slice thicknesses, two of the four painted points of a pixel lie before and behind the slice's middle."""
 PAINTED = 14.0
 """Nothing of the ventricles is painted farther than this beside what lies within `DECAY` of the slice, mm."""
+FLOWING = torch.tensor([LABELS[name] for name in ("aorta", "pulmonary_artery", "vena_cava", "pulmonary_vein")])
+"""Labels of vessels, in which blood has a velocity."""
 SATURATED_MM = 20.0
 """Towards both ends of phase encoding the signal fades to nothing over this length."""
 POINTS_AT_ONCE = 250_000
@@ -276,6 +278,8 @@ def _frames(
         tissue = torch.einsum("ij,ifyx->jfyx", grid.directions, moved)
         _add_lesion(canvas, anatomy.lesion, grid.points[:, None] - tissue)
     speed = None if currents is None else vessels.velocity(place, grid.areas(place), grid.near, currents)
+    if speed is not None:
+        speed = speed * torch.isin(canvas.labels, FLOWING.to(canvas.labels))
     return canvas, moved, speed
 
 

@@ -32,7 +32,7 @@ class Scan:
     slices: of a short-axis stack, from base to apex, centred on the ventricle, `spacing` mm apart; they come along
     the batch axis, as do the three of ``lax``. thickness: mm. offset: shifts the slice, or the stack, along its
     normal, mm. plane: any other plane instead of a view's; `view` is then its name.
-    motion: one of :data:`MOTIONS`, to see what a method learned of time.
+    motion: one of :data:`MOTIONS`, to see what a method learned of time, where frames follow the beat.
     sampling: a recipe for the mask, or None for fully sampled.
     """
 
@@ -76,6 +76,8 @@ class Scan:
         good = self.sequence is None or isinstance(self.sequence, type(usual))
         wanted = f"want a {type(usual).__name__} for contrast {self.contrast}, or None"
         require(good, f"sequence: got {say(self.sequence)}, {wanted}")
+        still = not self.settings.beating and self.motion != "beating"
+        require(not still, f"motion: got {self.motion}, want beating: {self.contrast} shows one moment of the beat")
         if self.frames is None:
             return
         require_whole("frames", self.frames, 1, MOST_FRAMES)

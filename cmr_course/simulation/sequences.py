@@ -11,6 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -21,12 +22,29 @@ from torch import Tensor
 from cmr_course.simulation.motion import Beat
 from cmr_course.simulation.perfusion import FirstPass
 from cmr_course.simulation.tissue import NAMES, Composition
-from cmr_course.validate import is_number, require, require_positive, say
+from cmr_course.validate import is_number, require, say
 
 FAT_SHIFT_PPM = 3.35
 """Methylene protons of fat against water, parts per million."""
 PROTON_MHZ = 42.577
 """Gyromagnetic ratio of the proton over 2 pi, MHz/T."""
+LIMITS: Mapping[str, tuple[float, float, str]] = MappingProxyType(
+    {
+        "TE": (0.0, 500.0, "ms"),
+        "TR": (0.5, 1e5, "ms"),
+        "flip": (0.1, 89.0, "degrees"),
+        "efficiency": (0.01, 1.0, ""),
+        "concentration": (0.01, 20.0, "mM"),
+        "inversion_time": (1.0, 1e4, "ms"),
+        "spacing": (1.0, 100.0, "mm"),
+        "washout": (1.0, 1e4, "ms"),
+        "venc": (1.0, 1e4, "cm/s"),
+        "inflow": (0.01, 1.0, ""),
+        "blood": (0.0, 1.0, ""),
+        "delay": (1.0, 1e4, "ms"),
+    }
+)
+"""Least and largest number that a setting of any sequence may have, and its unit."""
 FAT = NAMES.index("fat")
 BLOOD = [NAMES.index("blood"), NAMES.index("venous_blood")]
 
@@ -45,6 +63,12 @@ class Sequence(ABC):
     encodings: ClassVar[int] = 1
     snr_label: ClassVar[str] = "lv_myocardium"
     TE: float = 1.7
+
+    def __post_init__(self) -> None:
+        for name, (low, high, unit) in LIMITS.items():
+            value = getattr(self, name, None)
+            good = value is None or (is_number(value) and low <= value <= high)
+            require(good, f"{name}: got {say(value)}, want {low:g} to {high:g} {unit}".rstrip())
 
     @property
     def fixed_frames(self) -> int | None:
@@ -73,7 +97,8 @@ def _check_times(times: Any, least: int, low: float) -> None:
     good = isinstance(times, tuple) and all(is_number(time) and low <= time < 1e5 for time in times)
     require(good, f"times: got {say(times)}, want a tuple of ms from {low:g} up")
     require(len(times) >= least, f"times: got {len(times)} of them, want {least} or more: a map is fitted to them")
-    require(len(set(times)) == len(times), f"times: got {say(times)}, want each once")
+    rising = all(before < after for before, after in pairwise(times))
+    require(rising, f"times: got {say(times)}, want each once, in rising order")
 
 
 @dataclass(frozen=True)
@@ -119,6 +144,7 @@ class _Prepared(Sequence):
     least: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_times(self.times, self.least, 0.0)
 
     @property
@@ -128,7 +154,7 @@ class _Prepared(Sequence):
 
     def looks(self, frames: int, beat: Beat, tissues: Composition) -> tuple[float, ...]:
         """The times of the preparation."""
-        return self.times
+        return tuple(float(time) for time in self.times)
 
     def signal(self, tissues: Composition, times: Float[Tensor, " time"]) -> Float[Tensor, "time tissue"]:
         """What is prepared, with fat of the train's sign."""
@@ -151,11 +177,6 @@ class InversionRecovery(_Prepared):
 
     times: tuple[float, ...] = (100.0, 180.0, 260.0, 1000.0, 1080.0, 1160.0, 1900.0, 1980.0, 2060.0)
     efficiency: float = 0.96
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        good = is_number(self.efficiency) and 0 < self.efficiency <= 1
-        require(good, f"efficiency: got {say(self.efficiency)}, want above 0 to 1")
 
     def prepared(self, tissues: Composition, times: Float[Tensor, "time 1"]) -> Float[Tensor, "time tissue"]:
         """Recovery from the inverted magnetisation."""
@@ -203,12 +224,6 @@ class LateEnhancement(Sequence):
     concentration: float = 0.8
     inversion_time: float | None = None
 
-    def __post_init__(self) -> None:
-        good = is_number(self.concentration) and 0 < self.concentration <= 20
-        require(good, f"concentration: got {say(self.concentration)}, want above 0 to 20 mM")
-        if self.inversion_time is not None:
-            require_positive("inversion_time", self.inversion_time)
-
     def looks(self, frames: int, beat: Beat, tissues: Composition) -> tuple[float, ...]:
         """The inversion time."""
         return (self.nulling(tissues),)
@@ -248,12 +263,12 @@ class Tagging(Sequence):
     washout: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("spacing", "flip", "TR", "washout"):
-            require_positive(name, getattr(self, name))
-        good = isinstance(self.angles, tuple) and len(self.angles) == 2 and all(map(is_number, self.angles))
-        require(good, f"angles: got {say(self.angles)}, want two in degrees")
-        apart = (self.angles[0] - self.angles[1]) % 180
-        require(apart != 0, f"angles: got {say(self.angles)}, want two directions that differ")
+        super().__post_init__()
+        pair = isinstance(self.angles, tuple) and len(self.angles) == 2 and all(map(is_number, self.angles))
+        good = pair and all(abs(angle) <= 360 for angle in self.angles)
+        require(good, f"angles: got {say(self.angles)}, want two from -360 to 360 degrees")
+        apart = abs(math.sin(math.radians(self.angles[0] - self.angles[1])))
+        require(apart > 0.1, f"angles: got {say(self.angles)}, want two directions that differ")
 
     def signal(self, tissues: Composition, times: Float[Tensor, " time"]) -> Float[Tensor, "time tissue"]:
         """What has recovered since the lines were laid; see :meth:`tagged` for the rest."""
@@ -309,12 +324,6 @@ class PhaseContrast(Sequence):
     TR: float = 5.0
     inflow: float = 0.6
 
-    def __post_init__(self) -> None:
-        good = is_number(self.venc) and 0 < self.venc <= 1e4
-        require(good, f"venc: got {say(self.venc)}, want a speed above 0 to 10 000 cm/s")
-        for name in ("flip", "TR", "inflow"):
-            require_positive(name, getattr(self, name))
-
     def signal(self, tissues: Composition, times: Float[Tensor, " time"]) -> Float[Tensor, "1 tissue"]:
         """Steady state of spoiled gradient echoes, but for the blood that flows in."""
         sin, cos = math.sin(math.radians(self.flip)), math.cos(math.radians(self.flip))
@@ -340,11 +349,6 @@ class SpinEcho(Sequence):
     TE: float = 30.0
     TR: float = 1800.0
     blood: float = 0.04
-
-    def __post_init__(self) -> None:
-        for name in ("TE", "TR"):
-            require_positive(name, getattr(self, name))
-        require(is_number(self.blood) and 0 <= self.blood <= 1, f"blood: got {say(self.blood)}, want 0 to 1")
 
     def looks(self, frames: int, beat: Beat, tissues: Composition) -> tuple[float, ...]:
         """The echo time."""
@@ -376,7 +380,7 @@ class SaturationRecovery(Sequence):
     bolus: FirstPass = field(default_factory=FirstPass)
 
     def __post_init__(self) -> None:
-        require_positive("delay", self.delay)
+        super().__post_init__()
         require(isinstance(self.bolus, FirstPass), f"bolus: got {say(self.bolus)}, want a FirstPass")
 
     @property
@@ -385,8 +389,8 @@ class SaturationRecovery(Sequence):
         return None
 
     def looks(self, frames: int, beat: Beat, tissues: Composition) -> tuple[float, ...]:
-        """One picture in each heart beat."""
-        return tuple(beat.cycle * frame for frame in range(frames))
+        """One picture in each heart beat, late in diastole."""
+        return tuple(beat.cycle * frame + beat.still for frame in range(frames))
 
     def signal(self, tissues: Composition, times: Float[Tensor, " time"]) -> Float[Tensor, "time tissue"]:
         """Recovery from saturation, the faster the more agent has come."""

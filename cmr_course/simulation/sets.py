@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from cmr_course.domains import GROUPS, STEMS, Stem, known_stem
 from cmr_course.receiver import VENDORS, Receiver
 from cmr_course.simulation.scan import Scan
-from cmr_course.validate import require, say
+from cmr_course.validate import is_whole, require, say
 
 SETS = ("hypercmr", "2025")
 """Known sets: the 11 groups of HyperCMR, and the files of the nine modalities of CMRxRecon2025."""
@@ -45,6 +45,8 @@ def scans(
     """
     require(isinstance(name, str) and name in SETS, f"name: got {say(name)}, want one of {', '.join(SETS)}")
     receiver = Receiver() if receiver is None else receiver
+    pair = matrix is None or (isinstance(matrix, tuple) and len(matrix) == 2 and all(map(is_whole, matrix)))
+    require(pair, f"matrix: got {say(matrix)}, want two whole numbers (ky, kx), or None")
     require(isinstance(receiver, Receiver), f"receiver: got {say(receiver)}, want a Receiver or None")
     found = []
     if name == "2025":

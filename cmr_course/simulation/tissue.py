@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cmr_course.simulation.subject import Subject
+from cmr_course.validate import is_number, require, say
 
 RELAXIVITY = 4.5
 """Of a gadolinium contrast agent, 1 / (mM · s): T1 in blood at 1.5 to 3 T (Rohrer et al. 2005,
@@ -118,7 +119,8 @@ class Composition:
 
     @classmethod
     def usual(cls, field: float) -> Composition:
-        """The published values."""
+        """The published values; `field` in tesla."""
+        require(is_number(field) and 0.01 <= field <= 20, f"field: got {say(field)}, want 0.01 to 20 tesla")
         empty = Tissue((1000, 1000), (50, 50), 0.0)
         tissues = [TISSUES.get(name, empty) for name in NAMES]
         T1, T2 = torch.tensor([tissue.at(field) for tissue in tissues], dtype=torch.float64).T

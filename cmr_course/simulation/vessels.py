@@ -267,8 +267,8 @@ class Vessels:
         area: the area, a vector, that each mm² of the picture had at end diastole. At end diastole blood flows with a
         blunt profile, 1 − (r/R)ⁿ, whose flux through each tube is the current; the flux stays with the tissue through
         which it flows (n · v da = N · V dA), so that it is the current in any cut through the moved tube, too.
-        In chambers, and outside of vessels, it is zero. Of two tubes that overlap the one counts in which a point lies
-        deeper.
+        Outside of all tubes, and in the branches of the arch, it is zero. Of two tubes that overlap the one counts in
+        which a point lies deeper.
         """
         streams = self._streams(currents)
         field = Field(points, [stream.tube for stream in streams], near, 0.0)
