@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from cmr_course.checks.asking import CheckError
 from cmr_course.checks.coil import check_combination, check_noise_estimate, check_sense_unfold
+from cmr_course.checks.contrasts import check_nulling_time, check_velocity
+from cmr_course.checks.files import check_mask_axes, check_phase_axis, check_subject_split
 from cmr_course.checks.heart import check_ejection_fraction, check_flip_angle, check_volume
 from cmr_course.checks.linear import check_adjoint, check_conjugate_gradient, check_unitary
 from cmr_course.checks.lines import check_point_spread, check_realised_acceleration, check_sampling_mask
@@ -36,7 +38,10 @@ __all__ = [
     "check_flip_angle",
     "check_lent_samples",
     "check_low_pass",
+    "check_mask_axes",
     "check_noise_estimate",
+    "check_nulling_time",
+    "check_phase_axis",
     "check_point_spread",
     "check_psnr",
     "check_realised_acceleration",
@@ -47,7 +52,9 @@ __all__ = [
     "check_shrink_rank",
     "check_soft_threshold",
     "check_stopping_rule",
+    "check_subject_split",
     "check_subjects_needed",
     "check_unitary",
+    "check_velocity",
     "check_volume",
 ]
