@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -17,7 +19,9 @@ METHODS = ("zero-filled", "cg-sense", "low-rank-sparse")
 SCORE = st.floats(5, 50).map(lambda value: round(value, 2))
 
 
-def rows(scores: dict[str, list[float]], mask: str = "uniform", R: float = 8.0, **others: str) -> list[Result]:
+def rows(
+    scores: dict[str, list[float | None]], mask: str = "uniform", R: float | None = 8.0, **others: str
+) -> list[Result]:
     shared = {"mask": mask, "nominal_R": R, "metric": "psnr", **others}
     return [
         Result(method=name, subject=str(number), value=value, **shared)
@@ -26,7 +30,9 @@ def rows(scores: dict[str, list[float]], mask: str = "uniform", R: float = 8.0, 
     ]
 
 
-GROUP = st.fixed_dictionaries({name: st.lists(SCORE, min_size=1, max_size=4) for name in METHODS})
+GROUP = st.integers(1, 4).flatmap(
+    lambda n: st.fixed_dictionaries({name: st.lists(SCORE, min_size=n, max_size=n) for name in METHODS})
+)
 
 
 @given(GROUP, GROUP)
@@ -38,6 +44,27 @@ def test_gaps_are_what_methods_gain_more_on_simulated_hearts(simulated, real):
     assert found[0].gap is None
     gain = [fmean(group["low-rank-sparse"]) - fmean(group["cg-sense"]) for group in (simulated, real)]
     assert found[2].gap == pytest.approx(gain[0] - gain[1])
+
+
+@given(GROUP, GROUP, st.data())
+def test_a_heart_that_one_method_cannot_do_counts_for_none(simulated, real, data):
+    """Whichever method fails, and whatever the others score there: as if the heart had not been drawn."""
+    wanted = likeness(rows(simulated), rows(real), METHODS)
+    fails = data.draw(st.sampled_from(METHODS))
+    lacks = data.draw(st.booleans())
+    more = {name: [*real[name], None if name == fails else data.draw(SCORE)] for name in METHODS}
+    extended = [row for row in rows(more) if row.value is not None or not lacks]
+    assert likeness(rows(simulated), extended, METHODS) == wanted
+    swapped = likeness(extended, rows(simulated), METHODS)
+    assert [row.simulated for row in swapped] == [row.real for row in wanted]
+
+
+def test_subjects_count_alike_however_many_slices_they_have():
+    """Two slices of 20 dB and one subject of 40 dB: 30 and not 26.7."""
+    first = [replace(row, slice=number) for number in (0, 1) for row in rows({name: [20.0] for name in METHODS})]
+    second = [replace(row, subject="other") for row in rows({name: [40.0] for name in METHODS})]
+    found = likeness([*first, *second], rows({name: [30.0] for name in METHODS}), METHODS)
+    assert [row.difference for row in found] == pytest.approx([0.0] * 3)
 
 
 def test_what_is_beyond_a_limit_is_marked():
@@ -64,6 +91,31 @@ def test_results_that_do_not_fit_are_named():
         likeness(rows(scores), rows(scores, R=4.0), METHODS)
     with pytest.raises(ValueError, match="simulated: got no psnr of 'cg-sense' in region full, mask uniform, R 8"):
         likeness(rows({"zero-filled": [20.0]}), rows(scores), METHODS)
+    apart = {"zero-filled": [20.0, None], "cg-sense": [None, 20.0], "low-rank-sparse": [20.0, 20.0]}
+    with pytest.raises(ValueError, match="real: got no psnr of all methods for any one heart in region full, mask uni"):
+        likeness(rows(scores), rows(apart), METHODS)
+    two = rows(scores, domain="simulated") + rows(scores, domain="simulated series", R=4.0)
+    with pytest.raises(ValueError, match="simulated: got rows of the domains 'simulated', 'simulated series', want"):
+        likeness(two, rows(scores), METHODS)
+    with pytest.raises(
+        ValueError, match="real: got psnr of 'zero-filled', subject '0', mask uniform, without a nominal"
+    ):
+        likeness(rows(scores), rows(scores, R=None), METHODS)
+    for value in (math.inf, -math.inf):
+        with pytest.raises(ValueError, match=r"simulated: got psnr of 'cg-sense', .* R 8: -?inf, want a finite number"):
+            likeness(rows({**scores, "cg-sense": [value]}), rows(scores), METHODS)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("wrong", [None, 5, [5]])
+def test_what_is_no_result_or_method_is_named(wrong):
+    good = rows({name: [20.0] for name in METHODS})
+    with pytest.raises(ValueError, match=r"simulated: got .*, want Results"):
+        likeness(wrong, good, METHODS)
+    with pytest.raises(ValueError, match=r"real: got .*, want Results"):
+        likeness(good, wrong, METHODS)
+    with pytest.raises(ValueError, match=r"methods: got .*, want names of methods"):
+        likeness(good, good, wrong)
 
 
 def test_methods_do_to_simulated_hearts_what_they_do_to_real_ones():

@@ -192,7 +192,7 @@ def test_a_smoothed_velocity_loses_its_peak():
         return Reconstruction(torch.stack(encoded(shown, 150), 1).flatten(0, 1))
 
     torch.testing.assert_close(velocity_of(pairs(velocity), 150), velocity, rtol=0, atol=1e-9)
-    about = About(venc=150.0)
+    about = About(contrast="flow2d", venc=150.0)
     exact = evaluate_quantities(pairs(velocity), truth, about, ["peak velocity error"])["peak velocity error"]
     assert exact.shape == (1, 1)
     assert float(exact) == pytest.approx(0, abs=1e-6)
@@ -268,9 +268,21 @@ PAIR = encoded(V, 150)
             ),
             "truth: got no velocity",
         ),
-        (lambda: evaluate_quantities(PAIR[0], truth_of(V), About(), ["peak velocity error"]), "about: got no venc"),
+        (
+            lambda: evaluate_quantities(PAIR[0], truth_of(V), About(contrast="flow2d"), ["peak velocity error"]),
+            "about: got no venc",
+        ),
+        (
+            lambda: evaluate_quantities(PAIR[0], truth_of(V), About(venc=150.0), ["peak velocity error"]),
+            "about.contrast: got 'cine', want 'flow2d' for 'peak velocity error'",
+        ),
+        (lambda: net_volume(torch.ones(1, 3), 5), "times: got 5, want 3 finite numbers"),
+        (lambda: net_volume(torch.ones(1, 3), None), "times: got None, want 3 finite numbers"),
+        (lambda: vessel_region(truth_of(V), ["aorta"]), "vessel: got .'aorta'., want a label of the truth"),
+        (lambda: velocity_map(*(part.to(torch.complex32) for part in PAIR), 150), "reference: got torch.complex32"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 def test_what_has_no_velocity_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -16,6 +16,7 @@ from torch import Tensor
 from cmr_course.acquisition import About, Reconstruction, Truth
 from cmr_course.metrics import (
     QUANTITIES,
+    evaluate,
     evaluate_quantities,
     fit_T1,
     fit_T2,
@@ -97,6 +98,43 @@ def test_a_decay_without_noise_gives_the_true_one(seed, y, n_times, signed):
     torch.testing.assert_close(fit.time[:, None], T2, rtol=1e-5, atol=0)
     torch.testing.assert_close(fit.amplitude[:, None], amplitude, rtol=1e-5, atol=0)
     assert fit.inversion is None
+
+
+@given(seed=st.integers(0, 999), late=st.floats(373, 900), signed=st.booleans())
+def test_a_first_weighting_may_be_late(seed, late, signed):
+    """At the lower limit of 1 ms exp(−t/T2) is no float64 from 746 ms on, nor its square from 373 ms."""
+    times = tuple(late + time for time in (0.0, 25.0, 55.0, 100.0))
+    T2 = between(30, 400, (1, 1, 3, 3), seed)
+    image = decay(T2, 5.0, times)
+    fit = fit_T2(image * background((1, 1, 3, 3)) if signed else image, times)
+    torch.testing.assert_close(fit.time[:, None], T2, rtol=1e-5, atol=0)
+    torch.testing.assert_close(fit.amplitude, torch.full_like(fit.time, 5.0), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize(("late", "close"), [(12000.0, 1e-3), (20000.0, 1e-2)])
+def test_a_recovery_may_be_almost_over(late, close):
+    """At 20 s its curve is 5·10⁻⁵ of A: the energy, a square, keeps six digits of it, and T1 two."""
+    times = tuple(late + time for time in TI)
+    T1 = torch.full((1, 1, 2, 2), 2000.0, dtype=torch.float64)
+    fit = fit_T1(recovery(T1, times=times) * background((1, 1, 2, 2)), times)
+    torch.testing.assert_close(fit.time[:, None], T1, rtol=close, atol=0)
+    torch.testing.assert_close(fit.inversion, torch.full_like(fit.time, 0.96), rtol=0, atol=20 * close)
+
+
+@pytest.mark.parametrize("times", [(800.0, 801.0, 802.0, 803.0), (20000.0, 20400.0, 21000.0, 23000.0)])
+def test_what_cannot_be_told_is_a_number_between_the_limits(times):
+    """Data that have long recovered, or decayed, hold no time constant; a map of them has no NaN all the same."""
+    image = torch.ones(1, 4, 2, 2, dtype=torch.float64)
+    image[:, 0, 0] = 2.0
+    for fit in (
+        fit_T1(image, times, limits=(1, 1.5)),
+        fit_T1(1j * image, times),
+        fit_T2(image, times, limits=(1, 1.5)),
+    ):
+        for part in (fit.time, fit.amplitude, fit.residual, fit.inversion):
+            assert part is None or bool(torch.isfinite(part).all())
+        assert 0.99 < float(fit.time.min()) <= float(fit.time.max()) < 8001
+        assert float(fit.residual.max()) < 2
 
 
 def test_the_sign_is_found_wherever_it_changes():
@@ -248,7 +286,9 @@ def test_the_core_is_muscle_all_around():
 def test_biases_become_rows_of_a_table_with_their_unit():
     truth = phantom()
     image = recovery((truth.T1[:, :1] * 1.1).clamp(min=1).double()) * background((1, 1, SIZE, SIZE))
-    scores = evaluate_quantities(Reconstruction(image), truth, About(times=TI), ["T1 bias", "relative T1 bias"])
+    scores = evaluate_quantities(
+        Reconstruction(image), truth, About(contrast="T1map", times=TI), ["T1 bias", "relative T1 bias"]
+    )
     assert {name: tuple(value.shape) for name, value in scores.items()} == dict.fromkeys(scores, (1, 1))
     table = format_table(results_of(scores, {"method": "zero-filled"}))
     assert "T1 bias [ms]" in table
@@ -303,7 +343,30 @@ COMPLEX = IMAGE * background((1, 1, 3, 3))
             ),
             "truth: got no T2, want the map of a simulated mapping scan",
         ),
-        (lambda: evaluate_quantities(COMPLEX, phantom(), About(), ["T1 bias"]), "about: got no times"),
+        (lambda: evaluate_quantities(COMPLEX, phantom(), About(contrast="T1map"), ["T1 bias"]), "about: got no times"),
+        (
+            lambda: evaluate_quantities(COMPLEX, phantom(), About(contrast="T2map", times=TI), ["T1 bias"]),
+            "about.contrast: got 'T2map', want 'T1map' for 'T1 bias'",
+        ),
+        (
+            lambda: evaluate_quantities(COMPLEX, phantom(), About(contrast="T1map", times=TI), ["relative T2 bias"]),
+            "about.contrast: got 'T1map', want 'T2map' for 'relative T2 bias'",
+        ),
+        (
+            lambda: evaluate_quantities(COMPLEX, phantom(), About(times=TI), ["T1rho bias"]),
+            "about.contrast: got 'cine', want 'T1rho' for 'T1rho bias'",
+        ),
+        (lambda: evaluate_quantities(COMPLEX, phantom(), About(), 5), "metrics: got 5, want names among T1 bias"),
+        (lambda: evaluate_quantities(COMPLEX, phantom(), About(), None), "metrics: got None, want names among"),
+        (lambda: evaluate(COMPLEX, COMPLEX, metrics=5), "metrics: got 5, want names among nmse"),
+        (lambda: fit_T1(COMPLEX, 5), "times: got 5, want numbers in ms"),
+        (lambda: fit_T1(COMPLEX, None), "times: got None, want numbers in ms"),
+        (lambda: fit_T2(COMPLEX, torch.tensor(5.0)), "times: got tensor.5.., want numbers in ms"),
+        (
+            lambda: fit_T1(torch.ones(1, 9, 3, 3, dtype=torch.complex32), TI),
+            "image: got torch.complex32, want complex images",
+        ),
+        (lambda: myocardium_core(phantom(), ["a"]), "name: got .'a'., want the name of a label"),
         (
             lambda: evaluate_quantities(COMPLEX, phantom(), About(), ["psnr"]),
             "metrics: got .* want names among T1 bias",
@@ -311,6 +374,7 @@ COMPLEX = IMAGE * background((1, 1, 3, 3))
         (lambda: evaluate_quantities(COMPLEX, phantom(), None, [*QUANTITIES]), "about: got None"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 def test_what_cannot_be_fitted_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -234,6 +234,15 @@ def test_simulated_tags_have_the_spacing_and_the_strain_of_the_heart():
     assert float((found - wanted).abs().max()) < 0.02
 
 
+def test_the_first_frame_may_be_deformed():
+    """Strain is counted from the painted spacing, and not from the first frame."""
+    late = (-0.04, -0.2)
+    region, wanted = middle_of(1.6, late)
+    found = tag_strain(ring(7.5, 1.6, strains=late), 7.5, (1.6, 1.6), region, centre_of(1.6))
+    assert float((found - wanted).abs().max()) < 0.015
+    assert float(found[0, 0]) < -0.03
+
+
 IMAGE = ring(7.5, 1.6, strains=(0.0,))
 REGION = middle_of(1.6, (0.0,))[0]
 P = (1.6, 1.6)
@@ -259,6 +268,27 @@ P = (1.6, 1.6)
         (lambda: tag_strain(IMAGE, 7.5, P, REGION[:, :, 1:], (64.0, 64.0)), "region: got shape"),
         (lambda: tag_strain(IMAGE, 7.5, P, REGION & ~REGION, (64.0, 64.0)), "region: got 1 that hold no pixel"),
         (lambda: tag_strain(IMAGE, 7.5, P, REGION.double(), (64.0, 64.0)), "region: got .* want a boolean tensor"),
+        (lambda: deformation_gradient(IMAGE, 7.5, P, angles=(0, math.inf)), "angles: got .*inf.*, want two directions"),
+        (lambda: deformation_gradient(IMAGE, 0.0, P), "spacing: got 0.0, want a number above zero"),
+        (lambda: deformation_gradient(IMAGE[:, :, :1], 7.5, P), "images: got 1 × 128 pixels, want two or more"),
+        (lambda: deformation_gradient(IMAGE[..., :1], 7.5, P), "images: got 128 × 1 pixels, want two or more"),
+        (lambda: deformation_gradient((1j * IMAGE).to(torch.complex32), 7.5, P), "images: got torch.complex32"),
+        (
+            lambda: tag_strain(IMAGE[:, :, :1], 7.5, P, REGION[:, :, :1], (64.0, 64.0)),
+            "images: got 1 × 128 pixels, want two or more",
+        ),
+        (
+            lambda: tag_strain(torch.zeros_like(IMAGE), 7.5, P, REGION, (64.0, 64.0)),
+            "images: got 1 first frames without tags along 45 degrees, want tags about 7.5 mm apart",
+        ),
+        (
+            lambda: tag_strain(torch.ones_like(IMAGE), 7.5, P, REGION, (64.0, 64.0)),
+            "images: got 1 first frames without tags along 45 degrees",
+        ),
+        (
+            lambda: tag_strain(ring(7.5, 1.6, strains=(0.0,), angles=(45.0, 45.0)), 7.5, P, REGION, (64.0, 64.0)),
+            "images: got 1 first frames without tags along -45 degrees",
+        ),
         (lambda: tag_spacing(IMAGE, 45, P, limits=(8.0, 6.0)), "limits: got .* want two spacings"),
         (
             lambda: tag_spacing(torch.zeros_like(IMAGE), 45, P),
@@ -266,6 +296,7 @@ P = (1.6, 1.6)
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 def test_what_has_no_tags_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
@@ -277,3 +308,7 @@ def test_a_cine_has_no_tags():
     for image in (truth.image, truth.magnitude()):
         with pytest.raises(ValueError, match="without tags along 45 degrees, want tags 4 to 16 mm apart"):
             tag_spacing(image, 45.0, (1.875, 1.875))
+        muscle = truth.labels == truth.label_names["lv_myocardium"]
+        for spacing in (5.0, 7.0, 8.0, 12.0):
+            with pytest.raises(ValueError, match=f"without tags along 45 degrees, want tags about {spacing:g} mm"):
+                tag_strain(image, spacing, (1.875, 1.875), muscle, (96.0, 96.0))

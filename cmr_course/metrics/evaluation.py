@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import overload
 
 from jaxtyping import Bool, Complex, Float
@@ -32,17 +32,18 @@ METRICS: dict[str, Callable[..., Tensor]] = {
 }
 """The metrics that give each frame a score, by the names that tables use."""
 DEFAULT_METRICS = ("nmse", "psnr", "ssim")
-QUANTITIES: dict[str, tuple[str, Callable[..., Tensor]]] = {
-    "T1 bias": ("times", t1_bias),
-    "relative T1 bias": ("times", functools.partial(t1_bias, percent=True)),
-    "T2 bias": ("times", t2_bias),
-    "relative T2 bias": ("times", functools.partial(t2_bias, percent=True)),
-    "T1rho bias": ("times", t1rho_bias),
-    "relative T1rho bias": ("times", functools.partial(t1rho_bias, percent=True)),
-    "peak velocity error": ("venc", peak_velocity_error),
+QUANTITIES: dict[str, tuple[str, str, Callable[..., Tensor]]] = {
+    "T1 bias": ("T1map", "times", t1_bias),
+    "relative T1 bias": ("T1map", "times", functools.partial(t1_bias, percent=True)),
+    "T2 bias": ("T2map", "times", t2_bias),
+    "relative T2 bias": ("T2map", "times", functools.partial(t2_bias, percent=True)),
+    "T1rho bias": ("T1rho", "times", t1rho_bias),
+    "relative T1rho bias": ("T1rho", "times", functools.partial(t1rho_bias, percent=True)),
+    "peak velocity error": ("flow2d", "venc", peak_velocity_error),
 }
-"""What is measured with a whole series, and gives it one number: by the names that tables use, each with what its
-function wants from `About`, besides a reconstruction and the truth. Units: :data:`cmr_course.metrics.results.UNITS`."""
+"""What is measured with a whole series, and gives it one number: by the names that tables use, each with the contrast
+it can be measured with, and what its function wants from `About`, besides a reconstruction and the truth. Units:
+:data:`cmr_course.metrics.results.UNITS`."""
 
 
 @overload
@@ -83,8 +84,7 @@ def evaluate(
     """
     prediction, reference = magnitude_of("reconstruction", reconstruction), magnitude_of("truth", truth)
     chosen = DEFAULT_METRICS if metrics is None else metrics
-    known = not isinstance(chosen, str) and all(isinstance(name, str) and name in METRICS for name in chosen)
-    require(known, f"metrics: got {say(chosen)}, want names among {', '.join(METRICS)}")
+    _require_names(chosen, METRICS)
     if regions is None:
         return {name: METRICS[name](prediction, reference) for name in chosen}
     if not isinstance(regions, Mapping):
@@ -103,18 +103,27 @@ def evaluate_quantities(
 
     The images are taken as they are, phase and sign included. Velocities have a row for each pair of the batch.
 
-    about: of the acquisition, with the times of its weightings, or its venc. metrics: names in :data:`QUANTITIES`.
+    about: of the acquisition, with the times of its weightings, or its venc. Its contrast has to be that of each
+    quantity: any weighted series of a simulated heart has a true T1 and T2, but only one model fits its frames.
+    metrics: names in :data:`QUANTITIES`.
     """
-    known = not isinstance(metrics, str) and all(isinstance(name, str) and name in QUANTITIES for name in metrics)
-    require(known, f"metrics: got {say(metrics)}, want names among {', '.join(QUANTITIES)}")
+    _require_names(metrics, QUANTITIES)
     require(isinstance(about, About), f"about: got {say(about)}, want that of the acquisition")
     scores = {}
     for name in metrics:
-        wanted, measure = QUANTITIES[name]
+        contrast, wanted, measure = QUANTITIES[name]
+        fits = about.contrast == contrast
+        require(fits, f"about.contrast: got {say(about.contrast)}, want {contrast!r} for {name!r}")
         given = getattr(about, wanted)
         require(bool(given), f"about: got no {wanted}, want those of the acquisition for {name!r}")
         scores[name] = measure(reconstruction, truth, given)[:, None]
     return scores
+
+
+def _require_names(metrics: Sequence[str], table: Mapping[str, object]) -> None:
+    several = isinstance(metrics, Sequence | Set | Mapping) and not isinstance(metrics, str)
+    known = several and all(isinstance(name, str) and name in table for name in metrics)
+    require(known, f"metrics: got {say(metrics)}, want names among {', '.join(table)}")
 
 
 def magnitude_of(name: str, series: Reconstruction | Truth | Tensor) -> Tensor:

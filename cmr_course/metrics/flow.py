@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ def velocity_map(reference: Images, encoded: Images, venc: float) -> Velocity:
     for name, image in (("reference", reference), ("encoded", encoded)):
         require_axes(name, image, "batch frame y x")
         require_complex(name, image)
+        require(image.dtype != torch.complex32, f"{name}: got {image.dtype}, want complex64 or complex128")
         require_finite(name, image)
     same = reference.shape == encoded.shape
     require(same, f"encoded: got shape {tuple(encoded.shape)}, want that of reference, {tuple(reference.shape)}")
@@ -131,10 +132,12 @@ def net_volume(flow: Curve, times: Sequence[float], cycle: float | None = None) 
     require_axes("flow", flow, "batch frame")
     require(flow.is_floating_point(), f"flow: got {flow.dtype}, want ml/s")
     require_finite("flow", flow)
-    moments = [float(time) for time in times if is_number(time) and math.isfinite(time)]
     frames = flow.shape[1]
-    good = len(moments) == len(times) == frames
-    require(good, f"times: got {say(list(times))}, want {frames} finite numbers in ms, one for each frame")
+    row = isinstance(times, Iterable) and getattr(times, "ndim", 1) == 1
+    given = list(times) if row else []
+    moments = [float(time) for time in given if is_number(time) and math.isfinite(time)]
+    good = len(moments) == len(given) == frames
+    require(good, f"times: got {say(given if row else times)}, want {frames} finite numbers in ms, one for each frame")
     require(frames > 1, "times: got one frame, want two or more of a beat")
     steps = [after - before for before, after in itertools.pairwise(moments)]
     require(min(steps) > 0, f"times: got {say(moments)}, want increasing times")
@@ -176,7 +179,7 @@ def vessel_region(
     aorta twice, on its way up and down: flow through both together nearly cancels.
     """
     require(isinstance(truth, Truth), f"truth: got {say(truth)}, want a Truth with labels")
-    if truth.labels is None or name not in truth.label_names:
+    if truth.labels is None or not isinstance(name, str) or name not in truth.label_names:
         known = ", ".join(truth.label_names)
         raise ValueError(f"vessel: got {say(name)}, want a label of the truth ({known or 'it has none'})")
     region = truth.labels == truth.label_names[name]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +43,10 @@ CHUNK = 2**13
 """Pixels that are fitted together: what is computed on them takes some 20 MB."""
 CORE = 3
 """Pixels along each side of the neighbourhood that has to be muscle altogether."""
+KINDS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128)
+"""Of the images that are fitted."""
+FARTHEST = 600.0
+"""Time constants before the first weighting over which an amplitude is followed back: e⁶⁰⁰ still is a float64."""
 MYOCARDIUM = "lv_myocardium"
 """The label of the muscle over which a bias is taken."""
 
@@ -52,7 +56,8 @@ class RelaxationMap:
     """What was fitted in each pixel, float64; all zero where there was nothing to fit.
 
     time: T1, T2 or T1ρ in ms. amplitude: |A| after an inversion, |M| of a decay, in the unit of the image.
-    inversion: B/A − 1, the efficiency of the inversion (1 is perfect); None for a decay.
+    inversion: B/A − 1, the efficiency of the inversion (1 is perfect); −1 where A is zero, or where all had recovered
+    before the first weighting; None for a decay.
     residual: root of the mean squared misfit over the weightings, in the unit of the image.
     """
 
@@ -159,6 +164,7 @@ def myocardium_core(truth: Truth, name: str = MYOCARDIUM) -> Bool[Tensor, "batch
         ValueError: no such label, or a batch item without a single such pixel: too thin a wall, or none.
     """
     require(isinstance(truth, Truth), f"truth: got {say(truth)}, want a Truth with labels")
+    require(isinstance(name, str), f"name: got {say(name)}, want the name of a label")
     if truth.labels is None or name not in truth.label_names:
         raise ValueError(f"truth: got no label {name!r}, want labels and label_names that hold it")
     other = (truth.labels != truth.label_names[name]).any(1).float()
@@ -195,8 +201,7 @@ def _image_of(reconstruction: Reconstruction | Tensor, truth: Truth) -> Tensor:
 def _weighted(image: Tensor) -> Tensor:
     """`image` after the checks that both fits share."""
     require_axes("image", image, "batch frame y x")
-    good = image.is_complex() or image.is_floating_point()
-    require(good, f"image: got {image.dtype}, want complex images or magnitudes")
+    require(image.dtype in KINDS, f"image: got {image.dtype}, want complex images or magnitudes")
     require_finite("image", image)
     return image
 
@@ -215,7 +220,8 @@ def _signed(image: Tensor) -> tuple[Tensor, bool]:
 
 def _checked(image: Tensor, times: Sequence[float], fewest: int, what: str) -> Float[Tensor, " frame"]:
     """The times as float64 beside the image: as many as frames, finite, increasing, enough for the parameters."""
-    require(not isinstance(times, str | bytes), f"times: got {say(times)}, want numbers in ms")
+    row = isinstance(times, Iterable) and getattr(times, "ndim", 1) == 1
+    require(row and not isinstance(times, str | bytes), f"times: got {say(times)}, want numbers in ms")
     values = times.tolist() if isinstance(times, Tensor) else list(times)
     good = all(is_number(value) and 0 <= value < math.inf for value in values)
     require(good, f"times: got {say(values)}, want finite numbers in ms from zero up")
@@ -263,15 +269,18 @@ def _by_chunks(
 
 def _decay(data: Tensor, times: Tensor, grid: Tensor) -> tuple[Tensor, ...]:
     """(T, |M|, residual) of M·exp(−t/T) for each row of `data` (pixel, time), real or complex."""
+    # From the first weighting on: the curve starts at one, where exp(−t/T) itself may be too small for a float64.
+    since = times - times[0]
 
     def energy(constants: Tensor) -> Tensor:
-        basis = torch.exp(-times / constants[..., None])
+        basis = torch.exp(-since / constants[..., None])
         return _along(data, basis).abs().square() / basis.square().sum(-1)
 
     found = _most(energy, grid)
-    basis = torch.exp(-times / found)
+    basis = torch.exp(-since / found)
     amplitude = (data * basis).sum(-1, keepdim=True) / basis.square().sum(-1, keepdim=True)
-    return found[:, 0], amplitude[:, 0].abs(), _root_mean_square(data - amplitude * basis)
+    back = torch.exp((times[0] / found[:, 0]).clamp(max=FARTHEST))
+    return found[:, 0], amplitude[:, 0].abs() * back, _root_mean_square(data - amplitude * basis)
 
 
 def _recovery(data: Tensor, times: Tensor, grid: Tensor) -> tuple[Tensor, ...]:
@@ -320,25 +329,32 @@ def _solved(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(T1, |A|, residual, B/A − 1) of real `data` (pixel, time) for T1 as `found` (pixel, 1).
 
-    beside: what of the data no real model can hold; it counts as misfit. B/A is not defined where A is zero, and
-    then taken to be zero.
+    beside: what of the data no real model can hold; it counts as misfit. B/A is not defined where A is zero, or where
+    exp(−t/T1) is lost beside one from the first weighting on, and then taken to be zero.
     """
-    curve = torch.exp(-times / found)
-    centred = curve - curve.mean(-1, keepdim=True)
-    B = -(data * centred).sum(-1, keepdim=True) / centred.square().sum(-1, keepdim=True)
-    A = data.mean(-1, keepdim=True) + B * curve.mean(-1, keepdim=True)
-    misfit = data - A + B * curve
+    curve = torch.exp(-(times - times[0]) / found)
+    centred = _centred(times, found[:, 0])
+    first = -(data * centred).sum(-1, keepdim=True) / centred.square().sum(-1, keepdim=True)
+    A = data.mean(-1, keepdim=True) + first * curve.mean(-1, keepdim=True)
+    misfit = data - A + first * curve
     if beside is not None:
         misfit = torch.complex(misfit, beside)
-    ratio = torch.where(A == 0, 0, B / torch.where(A == 0, 1, A))
+    left = torch.exp(-times[0] / found)
+    lost = (A == 0) | (left < torch.finfo(torch.float64).eps)
+    ratio = torch.where(lost, 0, first / torch.where(lost, 1, A * left))
     return found[:, 0], A[:, 0].abs(), _root_mean_square(misfit), ratio[:, 0] - 1
 
 
 def _change(times: Tensor, constants: Tensor) -> Tensor:
     """exp(−t/T) less its mean, of norm one, the times along the last axis: with a constant it spans the model."""
-    curve = torch.exp(-times / constants[..., None])
-    centred = curve - curve.mean(-1, keepdim=True)
+    centred = _centred(times, constants)
     return centred / torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+
+
+def _centred(times: Tensor, constants: Tensor) -> Tensor:
+    """exp(−(t − t₀)/T) less its mean, t₀ the first time: never all zero, however late t₀ is and however short T."""
+    curve = torch.expm1(-(times - times[0]) / constants[..., None])
+    return curve - curve.mean(-1, keepdim=True)
 
 
 def _along(data: Tensor, basis: Tensor) -> Tensor:
