@@ -124,7 +124,7 @@ def test_the_records_say_the_same_when_read_as_when_simulated(held_out, later):
             acquisition, truth = simulate(Subject(seed), first, generator=stream(5, seed, stem, 0))
             n_items = len(acquisition.kspace)
             assert torch.equal(case.kspace(range(n_items)), acquisition.kspace)
-            for name in ("contrast", "field", "venc", "snr_db", "origin", "pixel_size"):
+            for name in ("contrast", "vendor", "field", "venc", "snr_db", "origin", "pixel_size"):
                 assert getattr(about, name) == getattr(acquisition.about, name), (stem, name)
             assert about.times == pytest.approx(acquisition.about.times)
             assert Domain.of(about) == Domain.of(acquisition.about)
@@ -138,7 +138,7 @@ def test_the_records_say_the_same_when_read_as_when_simulated(held_out, later):
 def test_what_2025_says_by_its_folders_is_that_of_the_receiver(later):
     for case in open_tree(later).cases:
         assert (case.year, case.scanner) == (2025, SCANNER)
-        assert (case.about().vendor, case.about().field) == ("UIH", 1.5)
+        assert (case.about().vendor, case.about().field) == ("uih", 1.5)
 
 
 def test_undersampled_files_of_2025_are_in_the_first_task_and_know_where_they_come_from(later):
@@ -161,6 +161,7 @@ def test_tags_and_encoding_stand_in_the_info_file(held_out):
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal, which Windows has not")
 def test_a_killed_call_of_some_contrasts_is_continued_and_writes_the_bytes_of_all(tmp_path, later):
     some = [word for name in IN_2025 for word in (("T1w", "lge", "T2map") if name == "all" else (name,))]
+    some = [word for word in some if word not in ("--frames", "2")]  # that of all three is fixed
     tree = tmp_path / "tree"
     call = [sys.executable, "-m", "cmr_course", *some, "--out", str(tree), "--workers", "1"]
     process = subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -183,6 +184,26 @@ def test_the_masks_of_the_command_are_those_of_the_layouts():
         assert all(hearts._parsed(name)[0] in MASK_KINDS for name in named)
 
 
+@pytest.mark.bad_input
+def test_the_usual_number_of_slices_is_not_taken_for_another(tmp_path, capsys):
+    def noted(*options: object) -> dict[str, object]:
+        tree = tmp_path / "_".join(map(str, options))
+        call = ("simulate", "--subjects", 1, "--matrix", 32, 32, "--masks", "none", "--workers", 1, *options)
+        assert course(*call, "--out", tree) == 0
+        manifest = json.loads((tree / "manifest.json").read_text())
+        case = open_tree(tree).cases[0]
+        (tree / "manifest.json").write_text(json.dumps({**manifest, "status": "unfinished"}))
+        assert course(*call, "--slices", 10, "--out", tree) == 2
+        assert "another settings" in capsys.readouterr().err
+        assert manifest["settings"]["slices"][case.stem] == case.shape.slices
+        return manifest["settings"]
+
+    assert noted("--contrasts", "T2map")["slices"] == {"T2map": 3}
+    assert "views" not in noted("--contrasts", "T1w", "--year", 2025)
+    both = noted("--contrasts", "cine", "T2map", "--views", "lvot", "--frames", 2)
+    assert (both["views"], both["slices"]) == (["lvot"], {"cine_lvot": 1, "T2map": 3})
+
+
 BAD = [
     (["--contrasts: got 'T1'", "want one of cine, T1map, T2map, tagging, flow2d, blackblood in 2024"], ["T1"]),
     (["--contrasts: got 'lge'", "in 2024"], ["lge"]),
@@ -198,6 +219,24 @@ BAD = [
     (["--masks: got 'Uniform8'", "ktUniform8, 16, 24"], ["cine", "--year", "2025", "--masks", "Uniform8"]),
     (["field: got 11.7", "below 10 tesla"], ["cine", "--year", "2025", "--field", "11.7"]),
     (["--year", "2023"], ["cine", "--year", "2023"]),
+    (["--frames: got 4", "fixed number (T1map has 9)"], ["T1map", "--frames", "4"]),
+    (
+        ["--frames: got 3", "(T1map has 9, T2map has 3, lge has 1)"],
+        ["T1map", "T2map", "lge", "--year", "2025", "--frames", "3"],
+    ),
+    (
+        ["--undersample: got ktRadial8 with flow2d, want one of Uniform4, Uniform8, Uniform10 for it"],
+        ["cine", "flow2d", "--first-seed", "10000", "--undersample", "Uniform4", "ktRadial8"],
+    ),
+    (
+        ["--split: got ValidationSet with seeds of the TrainingSet", "--first-seed 10000"],
+        ["flow2d", "--split", "ValidationSet"],
+    ),
+    (["flow2d for the TrainingSet", "(--first-seed 10000 or 20000)"], ["flow2d", "--split", "TrainingSet"]),
+    (
+        ["--split: got TrainingSet with seeds of the TestSet"],
+        ["T1map", "--first-seed", "20000", "--split", "TrainingSet"],
+    ),
 ]
 
 

@@ -120,7 +120,7 @@ def test_the_scanner_of_2025_is_read_off_the_folders(tmp_path):
     case = full_case(tmp_path, 2025)
     write_case(case, iter(stack(1)), 1, info={"origin": "made up", "times_ms": "0 30 60 90", "TE": "1.5"})
     about = open_tree(tmp_path).cases[0].acquisition(frames=[1, 3]).about
-    assert (about.vendor, about.field, about.origin, about.times) == ("UIH", 3.0, "made up", (30.0, 90.0))
+    assert (about.vendor, about.field, about.origin, about.times) == ("uih", 3.0, "made up", (30.0, 90.0))
     assert replace(case, scanner="Center001/Siemens_15T_Avanto").field == 1.5
     assert replace(case, scanner="Center001/Siemens_055T_Free").field == 0.55
 
@@ -201,6 +201,49 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_case(under_case(tmp_path, 2024), broken(), 3, mask=masks()["Uniform"])
     assert list(tmp_path.iterdir()) == []
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_write_that_fails_leaves_the_case_that_was_there(tmp_path):
+    old, new = masks()["Uniform"], sampling.uniform(KY, 8, acs=16)
+    case = under_case(tmp_path, 2024)
+    write_case(case, iter(stack()), 3, mask=old, info={"origin": "old"})
+    before = contents(tmp_path)
+    assert len(before) == 3
+
+    def broken():
+        yield -stack()[0]
+        raise KeyboardInterrupt
+
+    bad = -stack()
+    bad[2, 0, 0, 0, 0] = torch.nan
+    for slices, number, error in (
+        (broken(), 3, KeyboardInterrupt),
+        (iter(-stack()), 2, ValueError),
+        (iter(-stack()), 4, ValueError),
+        (iter(bad), 3, ValueError),
+        (iter(-stack(ky=KY + 1)), 3, ValueError),
+    ):
+        with pytest.raises(error):
+            write_case(case, slices, number, mask=new, info={"origin": "new"})
+        assert contents(tmp_path) == before
+    write_case(case, iter(-stack()), 3, mask=new, info={"origin": "new"})
+    after = contents(tmp_path)
+    assert set(after) == set(before)
+    assert all(after[name] != before[name] for name in before)
+
+
+def test_a_folder_in_the_way_of_a_companion_is_found_before_anything_is_replaced(tmp_path):
+    case = full_case(tmp_path, 2024)
+    write_case(case, iter(stack()), 3)
+    before = contents(tmp_path)
+    case.info_paths()[0].mkdir(parents=True)
+    with pytest.raises(OSError, match=r"cine_sax_info\.csv"):
+        write_case(case, iter(-stack()), 3, info={"origin": "new"})
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of a file, which needs Linux")
@@ -322,14 +365,44 @@ def test_wrong_requests_are_named(tmp_path):
         case.acquisition(slices=[3])
     with pytest.raises(ValueError, match=r"frames: got none"):
         case.acquisition(frames=[])
+    for wrong in (0, "a", [0.7], [True], slice("a"), [None]):
+        for axis in ("slices", "frames"):
+            with pytest.raises(ValueError, match=rf"cine_sax.mat: {axis}: got .*, want a list or a slice of whole"):
+                case.acquisition(**{axis: wrong})
+    assert len(case.acquisition(slices=torch.tensor([0, 2])).kspace) == 2
+    assert len(case.kspace(slices=np.array([1]))) == 1
     with pytest.raises(ValueError, match="is fully sampled"):
         case.found_mask_path()
     for wrong in ({"year": 2022}, {"modality": "LGE"}, {"subject": "001"}, {"scanner": "x"}, {"task": "Task1"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(case, **wrong)
+    for wrong in ("../..", "Center001", "/etc", "Center001/..", "a/b/c", "Center001/ ", "a\\b/c", 5, ("a", "b")):
+        with pytest.raises(ValueError, match=r"scanner: got .*, want two folders"):
+            full_case(tmp_path, 2025, scanner=wrong)
+    with pytest.raises(ValueError, match=r"task: got '\.\./x'"):
+        replace(under_case(tmp_path, 2024), task="../x")
+    for wrong in (None, 5):
+        with pytest.raises(ValueError, match=f"root: got {wrong}, want the folder"):
+            open_tree(wrong)
+        with pytest.raises(ValueError, match=f"root: got {wrong}, want the folder"):
+            validate(wrong)
     with pytest.raises(ValueError, match="mask: got None, want one for an undersampled"):
         write_case(under_case(tmp_path, 2024), iter(stack()), 3)
     with pytest.raises(ValueError, match=r"mask: got shape \(1, 1, 1, 30, 1\), want"):
         write_case(under_case(tmp_path, 2024), iter(stack()), 3, mask=sampling.uniform(30, 4, acs=16))
+    for wrong, words in (
+        ({"case": None}, "case: got None, want a Case"),
+        ({"slices": None}, "slices: got None, want tensors"),
+        ({"slices": 3}, "slices: got 3, want tensors"),
+        ({"n_slices": "1"}, "n_slices: got '1', want a whole number"),
+        ({"n_slices": True}, "n_slices: got True, want a whole number"),
+        ({"n_slices": 0}, "n_slices: got 0, want a whole number"),
+        ({"mask": "Uniform8"}, "mask: got 'Uniform8', want a Mask or None"),
+        ({"info": ["a"]}, r"info: got \['a'\], want names and values"),
+        ({"times": 5}, "times: got 5, want none but for a mapping file"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            write_case(**{"case": replace(case, subject="P003"), "slices": iter(stack()), "n_slices": 3, **wrong})
+    assert not replace(case, subject="P003").path.parent.exists()
     with pytest.raises(ValueError, match="slices: got 3, want the 4"):
         write_case(replace(case, subject="P002"), iter(stack()), 4)

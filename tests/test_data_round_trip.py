@@ -100,7 +100,7 @@ def test_every_file_of_every_year_comes_back(one):
     st.sampled_from(["T1map", "T2map"]),
     st.booleans(),
     st.integers(1, 3),
-    st.lists(st.floats(0, 1e5), min_size=9, max_size=9),
+    st.lists(st.floats(0, 1e5), min_size=9, max_size=9, unique=True).map(sorted),
 )
 def test_times_come_back_to_the_last_digit(year, stem, single, slices, drawn):
     times = tuple(drawn[: WEIGHTINGS[stem]])
@@ -149,6 +149,85 @@ def test_an_aorta_is_a_cine_of_another_view(tmp_path):
     assert (about.contrast, about.view) == ("cine", "aorta_sag")
 
 
+def test_times_that_do_not_fit_leave_the_file_that_was_there(tmp_path):
+    full = Made(2023, Stem("T1map", "Mapping", "T1map", "sax"), (1, 9, 2, 32, 24), False, ("", "Uniform", 4), 1)
+    case, times = full.case(tmp_path), [tuple(range(9))]
+    write_case(case, iter(full.kspace()), 1, mask=full.mask(), times=times)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert len(before) == 3
+    with pytest.raises(ValueError, match="times: got 3 in a column, want 9"):
+        write_case(case, iter(-full.kspace()), 1, mask=full.mask(), times=[(1.0, 2.0, 3.0)])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("year", [2023, 2024, 2025])
+def test_a_case_that_is_written_anew_without_tables_has_none(tmp_path, year):
+    full = Made(year, Stem("T1map", "Mapping", "T1map", "sax"), (1, 9, 2, 32, 24), False, None, 1)
+    case, times = full.case(tmp_path), tuple(float(i) for i in range(9))
+    how = {"times": [times]} if year == 2023 else {"info": {"times_ms": " ".join(map(str, times))}}
+    write_case(case, iter(full.kspace()), 1, **how)
+    assert case.about().times == times
+    sampled = ("", "Uniform", 4) if year == 2023 else ("Task2", "ktRadial", 8)
+    under = replace(full, sampled=sampled)
+    write_case(under.case(tmp_path), iter(full.kspace()), 1, mask=under.mask())
+    assert case.about().times == under.case(tmp_path).about().times == times  # what both share stays
+    write_case(case, iter(full.kspace()), 1)
+    assert case.about().times == ()
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+WORDS = st.text(st.characters(), max_size=6)
+
+
+@given(st.dictionaries(WORDS, WORDS, min_size=1, max_size=3))
+def test_an_info_row_comes_back_as_it_is_or_is_refused(info):
+    one = Made(2024, Stem("cine_sax", "Cine", "cine", "sax"), (1, 1, 1, 4, 4), False, None, 1)
+    with TemporaryDirectory() as folder:
+        case = one.case(Path(folder))
+        try:
+            write_case(case, iter(one.kspace()), 1, info=info)
+        except ValueError:
+            assert not list(Path(folder).iterdir())
+        else:
+            assert case.info() == info
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("wrong", ["", " a", "a\t", "a\rb", "a\nb", "\ufeffa", "\ud800", 5, None])
+def test_info_rows_that_would_not_come_back_are_refused(tmp_path, wrong):
+    one = Made(2024, Stem("cine_sax", "Cine", "cine", "sax"), (1, 1, 1, 4, 4), False, None, 1)
+    rows = [{"fine": "yes", wrong: "value"}] + ([] if wrong == "\ufeffa" else [{"name": wrong}])  # a mark at the start
+    for info in rows:
+        with pytest.raises(ValueError, match=r"info: got the row .*, want text of one line without blanks"):
+            write_case(one.case(tmp_path), iter(one.kspace()), 1, info=info)
+    assert not list(tmp_path.iterdir())
+
+
+def test_good_info_rows_come_back(tmp_path):
+    one = Made(2024, Stem("cine_sax", "Cine", "cine", "sax"), (1, 1, 1, 4, 4), False, None, 1)
+    info = {"a b": 'said "so", and  twice', "é, ü": "0 1.5", "c": "心"}
+    write_case(one.case(tmp_path), iter(one.kspace()), 1, info=info)
+    assert one.case(tmp_path).info() == info
+
+
+@pytest.mark.bad_input
+def test_sizes_that_are_none_are_ignored_and_named(tmp_path):
+    flow = Made(2024, Stem("flow2d", "Flow2d", "flow2d", "aorta_tra"), (2, 2, 10, 16, 16), False, None, 1)
+    case = flow.case(tmp_path)
+    write_case(case, iter(flow.kspace()), 2)
+    path = case.info_paths()[0]
+    path.parent.mkdir(parents=True)
+    path.write_text("pixel_size_mm,-1 2\nvenc_cm_s,0\nfield_T,-3\ncontrast,\norigin,\n")
+    about = case.about()
+    assert (about.pixel_size, about.venc, about.field) == (None, None, None)
+    assert (about.contrast, about.origin) == ("flow2d", "acquired")
+    said = validate(tmp_path, 2024)
+    assert len(said) == 4
+    for name, value in (("pixel_size_mm", "-1 2"), ("venc_cm_s", "0"), ("field_T", "-3")):
+        assert f"{path}: got {name} = {value!r}, want numbers above zero" in said
+    assert f"{path}: got an empty contrast, want its name, or no such row" in said
+
+
 def test_what_has_no_time_is_stored_without_that_axis(tmp_path):
     for modality, stem in (("LGE", "lge_sax"), ("T1w", "T1w"), ("T2w", "T2w"), ("BlackBlood", "blackblood")):
         sampled = ("Task1", "ktGaussian", 8)
@@ -181,6 +260,12 @@ def test_times_that_do_not_fit_are_refused_and_leave_nothing(tmp_path):
         (T1map, times[:1], "times: got 1 columns, want 2"),
         (T1map, [times[0], times[0][:8]], "times: got 8 in a column, want 9"),
         (T1map, [times[0], (*times[0][:8], float("nan"))], "want finite numbers of ms"),
+        (T1map, [times[0], times[0][::-1]], "want ms from zero up, each above the one before"),
+        (T1map, [times[0], (0, *times[0][:8])], "want ms from zero up, each above the one before"),
+        (T1map, [times[0], tuple(range(-1, 8))], "want ms from zero up, each above the one before"),
+        (T1map, 5, "times: got 5, want a list of columns"),
+        (T1map, [times[0], "123456789"], "want a list of columns"),
+        (T1map, [1.0, 2.0], "want a list of columns"),
         (replace(T1map, stem=Stem("T2map", "Mapping", "T2map", "sax")), times, "times: got 2 columns, want 1"),
         (replace(T1map, year=2024), times, "want none but for a mapping file of 2023"),
         (replace(T1map, stem=STEMS[2023][0]), times, "want none but for a mapping file of 2023"),

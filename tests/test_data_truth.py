@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cmr_course.acquisition import Truth
-from cmr_course.data import Case, matlab, read_images, truth_of, truth_path, writing_images
+from cmr_course.data import Case, matlab, read_images, truth_of, truth_path, write_case, writing_images
 from cmr_course.data.truth import read_truth, writing_truth
 
 NAMES = {"background": 0, "lv_blood": 5, "Herzmuskel": 127}
@@ -80,6 +80,54 @@ def test_the_truth_of_a_case_is_beside_it(tmp_path, truth):
     case = Case(tmp_path, 2024, "Cine", "TrainingSet", "P001", "cine_sax")
     write(truth_path(case), truth)
     assert torch.equal(truth_of(case, [1]).T1rho, truth.T1rho[1:2])
+
+
+def test_scanners_of_2025_have_subjects_of_their_own(tmp_path, truth):
+    scanners = ("Center003/Siemens_30T_phantom", "Center004/UIH_30T_phantom")
+    one, two = (Case(tmp_path, 2025, "Cine", "TrainingSet", "P001", "cine_sax", scanner=name) for name in scanners)
+    assert truth_path(two) == tmp_path / "truth" / scanners[1] / "P001" / "cine_sax_truth.h5"
+    for case, known in ((one, truth), (two, chosen(truth, [2, 1, 0]))):
+        with writing_truth(case, 3) as writer:
+            writer.add(known)
+    assert torch.equal(truth_of(one).image, truth.image)
+    assert torch.equal(truth_of(two).image, truth.image.flip(0))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("year", [2024, 2025])
+def test_the_truth_of_another_split_is_neither_overwritten_nor_taken_for_ones_own(tmp_path, truth, year):
+    scanner = "Center004/UIH_30T_phantom" if year == 2025 else ""
+    case = Case(tmp_path, year, "Cine", "TrainingSet", "P001", "cine_sax", scanner=scanner)
+    other = replace(case, split="ValidationSet")
+    kspace = torch.randn(3, 2, 5, 6, 4, dtype=torch.complex64)
+    write_case(case, iter(kspace), 3)
+    with writing_truth(case, 3) as writer:
+        writer.add(truth)
+    before = truth_path(case).read_bytes()
+    words = r"ValidationSet.*: got a truth .* that is of .*TrainingSet.*, want another subject"
+    with pytest.raises(ValueError, match=words):
+        write_case(other, iter(kspace), 3)
+    with pytest.raises(ValueError, match=words), writing_truth(other, 3) as writer:
+        writer.add(truth)
+    with pytest.raises(ValueError, match=words):
+        truth_of(other)
+    assert not other.path.exists()
+    assert truth_path(case).read_bytes() == before
+    write_case(case, iter(kspace), 3)  # one's own is written anew
+    with writing_truth(case, 3) as writer:
+        writer.add(truth)
+    write_case(replace(other, subject="P002"), iter(kspace), 3)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("wrong", [0, "a", [0.7]])
+def test_slices_of_a_truth_are_whole_numbers(tmp_path, truth, wrong):
+    case = Case(tmp_path, 2024, "Cine", "TrainingSet", "P001", "cine_sax")
+    write(truth_path(case), truth)
+    with pytest.raises(ValueError, match=r"slices: got .*, want a list or a slice of whole numbers from 0 to 2"):
+        truth_of(case, wrong)
+    with pytest.raises(ValueError, match="case: got None, want a Case"):
+        truth_of(None)
 
 
 @pytest.mark.bad_input

@@ -38,6 +38,7 @@ def test_domains_are_sorted_by_vendor_field_contrast_trajectory():
 def test_an_acquisition_says_its_domain():
     about = About(contrast="lge", view="sax", vendor="Philips", field=1.5, trajectory="kt_gaussian")
     assert Domain.of(about) == Domain("philips", 1.5, "lge", "kt_gaussian")
+    assert Domain.of(About(vendor="UIH", field=3.0)) == Domain.of(About(vendor="uih", field=3.0))
 
 
 @pytest.mark.bad_input

@@ -80,9 +80,9 @@ def arguments(group: argparse._ArgumentGroup) -> None:
     wide = "mm (the vendor's where the matrix is nearly twice as wide as high, for readout oversampling; else 360 360)"
     add("--field-of-view", type=float, nargs=2, metavar=("Y", "X"), help=wide)
     add("--masks", nargs="+", metavar="MASK", help="mask files: Uniform4, ktRadial16, …, or none (all of the year's)")
-    where = "by the names of masks; where both tasks have a mask, in Task1"
+    where = "by the names of masks; where both tasks have a mask, in Task1; of all contrasts, those that have the mask"
     add("--undersample", nargs="+", metavar="MASK", help=f"undersampled files to write, {where} (none)")
-    add("--split", help="TrainingSet, ValidationSet or TestSet: the folder (that of the seeds)")
+    add("--split", help="TrainingSet, ValidationSet or TestSet: must be that of the seeds (that of the seeds)")
     add("--workers", type=count, metavar="N", help="processes, each with some 1 GB at full size (as many as cores)")
 
 
@@ -167,15 +167,18 @@ def run(args: argparse.Namespace, subjects: Sequence[str]) -> None:
     )
     jobs = plan(args, subjects)
     views = args.views or [view for view in VIEWS if args.year == 2024 or not view.startswith("aorta")]
+    has_cine = any(job.scans[0].contrast == "cine" for job in jobs)
     cine = (args.year, args.contrasts) == (2024, ["cine"])
     settings = {
         "simulation": VERSION,
         "subjects": {"first": subjects[0], "number": len(subjects), "first_seed": args.first_seed},
         "split": jobs[0].case.split,
         "field_of_view": jobs[0].scans[0].field_of_view,
-        "slices": args.slices or [STACK],
+        # What is usual differs between contrasts: of several, each says what it has.
+        "slices": args.slices or [STACK] if cine else {job.case.stem: job.n_slices for job in jobs},
         **{name: getattr(args, name) for name in ("condition", "undersample")},
-        **{"views": views, "masks": _masks(args) if args.masks is None else args.masks},
+        **({"views": views} if has_cine else {}),
+        "masks": _masks(args) if args.masks is None else args.masks,
         **{name: getattr(args, name) for name in ("coils", "virtual_coils", "snr", "vendor", "field")},
         **{"matrix": jobs[0].scans[0].matrix, "frames": jobs[0].scans[0].n_frames if cine else args.frames},
         **({} if cine else {"year": args.year, "contrasts": args.contrasts}),
@@ -258,11 +261,44 @@ def _stems(args: argparse.Namespace, split: str) -> list[Stem]:
             wanted = f"{', '.join(contrasts)} in {args.year}, or {ALL} alone"
             raise ValueError(f"--contrasts: got {name!r}, want one of {wanted}")
         if name in closed:
-            wanted = "it in ValidationSet or TestSet only, as in 2024 (--first-seed 10000, or --split)"
+            wanted = "it in ValidationSet or TestSet only, as in 2024 (--first-seed 10000 or 20000)"
             raise ValueError(f"--contrasts: got {name} for the {split}, want {wanted}")
+        _require_masks(args, name)
+    _require_free_frames(args, asked)
     if args.views and "cine" not in asked:
         raise ValueError(f"--views: got {args.views[0]} without a cine, want it together with --contrasts cine or all")
     return [stem for name in asked for stem in (_cines(args) if name == "cine" else known) if stem.contrast == name]
+
+
+def _require_masks(args: argparse.Namespace, contrast: str) -> None:
+    """ValueError where `contrast` is asked for by name, undersampled by a mask that the challenge does not have for it.
+
+    Of all contrasts, those that have the mask are undersampled by it.
+    """
+    from cmr_course.data.layouts import HELD_OUT
+    from cmr_course.domains import STEMS
+
+    modality = next(stem.modality for stem in STEMS[args.year] if stem.contrast == contrast)
+    if args.contrasts == [ALL] or modality not in HELD_OUT.get(args.year, ()):
+        return
+    known = MASKS[args.year]["Task1"]
+    for name in args.undersample:
+        if name not in known:
+            raise ValueError(f"--undersample: got {name} with {contrast}, want one of {', '.join(known)} for it")
+
+
+def _require_free_frames(args: argparse.Namespace, contrasts: Sequence[str]) -> None:
+    """ValueError where ``--frames`` is of no use: all `contrasts` have fixed numbers of frames, and others.
+
+    Beside contrasts whose number is free, it is the number of those.
+    """
+    from cmr_course.simulation import CONTRASTS
+
+    fixed = {name: CONTRASTS[name].fixed_frames for name in contrasts}
+    if args.frames is None or None in fixed.values() or set(fixed.values()) == {args.frames}:
+        return
+    said = ", ".join(f"{name} has {number}" for name, number in fixed.items())
+    raise ValueError(f"--frames: got {args.frames}, want none with contrasts of a fixed number ({said})")
 
 
 def _cines(args: argparse.Namespace) -> list[Stem]:
@@ -330,13 +366,21 @@ def _person(seed: int, condition: str) -> Subject:
 
 def _split(args: argparse.Namespace, number: int) -> str:
     """The folder of the split. All seeds must be of one, lest a network be tested on what it was trained with."""
-    from cmr_course.splits import split_of
+    from cmr_course.splits import SPLITS, split_of
 
+    folders = SPLIT_FOLDERS.values()
+    if args.split is not None and args.split not in folders:
+        raise ValueError(f"--split: got {args.split!r}, want one of {', '.join(folders)}")
     first, last = split_of(args.first_seed), split_of(args.first_seed + number - 1)
     if first != last:
         seeds = f"{args.first_seed} to {args.first_seed + number - 1}"
         raise ValueError(f"--first-seed: got seeds {seeds}, {first} and {last}, want subjects of one split")
-    return args.split or SPLIT_FOLDERS[first]
+    split = SPLIT_FOLDERS[first]
+    if args.split not in (None, split):
+        begin = {SPLIT_FOLDERS[name]: seeds[0] for name, seeds in SPLITS.items()}[args.split]
+        said = f"got {args.split} with seeds of the {split} (from {args.first_seed})"
+        raise ValueError(f"--split: {said}, want those of the {args.split} (--first-seed {begin}), or {split}")
+    return split
 
 
 def _require_known(option: str, name: str, year: int) -> None:
@@ -371,12 +415,12 @@ def require_room(folder: Path, size: int) -> None:
 
 def make(job: Job, tell: Tell) -> str:
     """Write all files of `job`, a slice in memory at a time; returns a line that says what they are."""
-    from cmr_course.data import truth_path, write_case
+    from cmr_course.data import write_case
     from cmr_course.data.truth import writing_truth
 
     case, n_slices = job.case, job.n_slices
     _write_masks(job)
-    with writing_truth(truth_path(case), n_slices) as truths:
+    with writing_truth(case, n_slices) as truths:
 
         def measured(number: int) -> Acquisition:
             acquisition, truth = _measured(job, number)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from cmr_course.data import matlab
 from cmr_course.data.layouts import COIL_FOLDERS, MASK_KINDS, WITHOUT_TIME, YEARS, Place, coil_folders, recognise_year
 from cmr_course.domains import GROUPS, Group, group_of
 from cmr_course.sampling import Mask, detect_acs
-from cmr_course.validate import require
+from cmr_course.validate import require, say
 
 Chosen = Sequence[int] | slice | None
 """Which slices or frames: None is all of them."""
@@ -185,13 +186,13 @@ class Case(Place):
         info = self.info()
         columns = {self.times()[number] for number in slices} if self.times() else {numbers(info, "times_ms")}
         times = columns.pop() if len(columns) == 1 else ()  # slices that differ: ask `times`
-        pixel = numbers(info, "pixel_size_mm")
+        pixel = positive_numbers(info, "pixel_size_mm")
         return About(
-            contrast=info.get("contrast", self.contrast),
-            view=info.get("view", self.view),
+            contrast=info.get("contrast") or self.contrast,
+            view=info.get("view") or self.view,
             subject=self.subject,
-            vendor=self.vendor or info.get("vendor", ""),
-            field=self.field or next(iter(numbers(info, "field_T")), None),
+            vendor=(self.vendor or info.get("vendor", "")).lower(),  # 2025 writes Siemens and UIH, receivers do not
+            field=self.field or next(iter(positive_numbers(info, "field_T")), None),
             trajectory="full" if mask is None else mask.kind,
             nominal_acceleration=1.0 if mask is None else mask.nominal_acceleration,
             realised_acceleration=1.0 if mask is None else mask.realised_acceleration,
@@ -199,8 +200,8 @@ class Case(Place):
             snr_region=info.get("snr_region", ""),
             times=tuple(times[frame] for frame in frames) if len(times) > max(frames) else (),
             pixel_size=(pixel[0], pixel[1]) if len(pixel) == 2 else None,
-            origin=info.get("origin", "acquired"),
-            venc=next(iter(numbers(info, "venc_cm_s")), None),
+            origin=info.get("origin") or "acquired",
+            venc=next(iter(positive_numbers(info, "venc_cm_s")), None),
         )
 
 
@@ -232,6 +233,7 @@ def open_tree(root: Path | str, year: int | None = None) -> Tree:
     Files that the layout has no place for are left out here; `validate` names them. Raises ValueError where `root`
     holds no tree, or no k-space file.
     """
+    require(isinstance(root, str | Path), f"root: got {say(root)}, want the folder of a CMRxRecon tree")
     root = Path(root)
     coil_folders(root)
     year = recognise_year(root) if year is None else year
@@ -264,8 +266,9 @@ def read_mask(place: Place, path: Path, shape: Shape, fits: str, frames: Sequenc
     require(bool(np.isin(values, (0, 1)).all()), f"{variable}: got values other than 0 and 1, want a mask")
     require(bool(values.any()), f"{variable}: got zeros only, want a mask that samples something")
     sampled = torch.from_numpy(values.astype(bool)).reshape(1, -1, 1, shape.ky, shape.kx)
+    times = chosen_indices(f"{path}: frames", frames, shape.frames)
     if frames is not None and sampled.shape[1] > 1:
-        sampled = sampled[:, list(frames)]
+        sampled = sampled[:, times]
     if bool((sampled == sampled[..., :1]).all()):
         sampled = sampled[..., :1]
     return Mask(sampled, detect_acs(sampled), MASK_KINDS[place.mask_kind], float(place.acceleration))
@@ -278,14 +281,25 @@ def kspace_candidates(root: Path) -> Iterator[Path]:
 
 
 def chosen_indices(name: str, chosen: Chosen, length: int) -> list[int]:
-    """The indices that `chosen` stands for along an axis of `length`; ValueError where they leave it."""
+    """The indices that `chosen` stands for along an axis of `length`; ValueError where they leave it, or are none."""
     if chosen is None:
         return list(range(length))
-    indices = list(range(length))[chosen] if isinstance(chosen, slice) else [int(number) for number in chosen]
+    try:
+        indices = list(range(length))[chosen] if isinstance(chosen, slice) else [_whole(number) for number in chosen]
+    except (TypeError, ValueError) as error:
+        wanted = f"a list or a slice of whole numbers from 0 to {length - 1}, or None for all"
+        raise ValueError(f"{name}: got {say(chosen)}, want {wanted}") from error
     require(bool(indices), f"{name}: got none, want at least one of {length}")
     outside = [number for number in indices if not 0 <= number < length]
     require(not outside, f"{name}: got {', '.join(map(str, outside))}, want 0 to {length - 1}")
     return indices
+
+
+def _whole(number: Any) -> int:
+    """`number` as an index; TypeError for what is no whole number, a truth value among them."""
+    if isinstance(number, bool | np.bool_):
+        raise TypeError
+    return operator.index(number)
 
 
 def as_range(indices: list[int]) -> slice | list[int]:
@@ -317,9 +331,14 @@ def read_info(path: Path) -> dict[str, str]:
     """Name and value of each row of an ``*_info.csv``; further columns are joined to the value."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file)]
+            return info_rows(file)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read as a table ({error})") from error
+
+
+def info_rows(lines: Iterable[str]) -> dict[str, str]:
+    """Name and value of each row of the text of an ``*_info.csv``; csv.Error for what is no table."""
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines)]
     return {row[0]: " ".join(cell for cell in row[1:] if cell) for row in rows if len(row) > 1 and row[0]}
 
 
@@ -330,3 +349,9 @@ def numbers(info: Mapping[str, str], name: str) -> tuple[float, ...]:
     except ValueError:
         return ()
     return numbers if all(map(math.isfinite, numbers)) else ()
+
+
+def positive_numbers(info: Mapping[str, str], name: str) -> tuple[float, ...]:
+    """`numbers` of what only numbers above zero can measure, such as a pixel; none where one is not."""
+    found = numbers(info, name)
+    return found if all(number > 0 for number in found) else ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +26,36 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
+        remove_empty(made)
+        raise
+
+
+@contextmanager
+def replacing_together(paths: Sequence[Path], stale: Sequence[Path] = ()) -> Iterator[list[Path]]:
+    """Yield temporary names beside `paths`; when the block ends well, all take their places, in this order.
+
+    Files that belong to what was there and to nothing of the new, `stale`, go just before the last one takes its place.
+    When the block fails or is interrupted, what was there stays as it was: nothing is touched before all is complete.
+    Only a process that is killed between the renames themselves can leave new files beside an older last one.
+    Raises OSError, before anything is written, where a folder is in the way.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    partials = [path.with_name(f".{path.name}.partial") for path in paths]
+    made: list[Path] = []
+    try:
+        for path in paths:
+            made += make_folders(path.parent)
+        yield partials
+        for partial, path in zip(partials[:-1], paths[:-1], strict=True):
+            partial.replace(path)
+        for path in stale:
+            path.unlink(missing_ok=True)
+        partials[-1].replace(paths[-1])
+    except BaseException:
+        for partial in partials:
+            partial.unlink(missing_ok=True)
         remove_empty(made)
         raise
 
@@ -49,7 +81,12 @@ def remove_empty(folders: list[Path]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 with Unix line ends, whole or not at all."""
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        fill_text(partial, text)
+
+
+def fill_text(partial: Path, text: str) -> None:
+    """Write `text` as UTF-8 with Unix line ends under a temporary name."""
+    partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, content: Any) -> None:

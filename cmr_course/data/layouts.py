@@ -105,6 +105,17 @@ class Place:
             (self.year == 2025) == bool(self.scanner),
             f"scanner: got {self.scanner!r} in {self.year}, want Center001/Vendor_30T_model in 2025, nothing before",
         )
+        # A part of a path, it must stay in this tree; `has_known_scanner` says whether it names a scanner.
+        parts = self.scanner.split("/") if isinstance(self.scanner, str) else []
+        sound = len(parts) == 2 and all(re.fullmatch(r"[^/\\\0]+", part) and part.strip(". ") for part in parts)
+        require(
+            self.year < 2025 or sound,
+            f"scanner: got {say(self.scanner)}, want two folders, such as Center001/Vendor_30T_model",
+        )
+        require(
+            isinstance(self.task, str) and bool(re.fullmatch(r"\w*", self.task)),
+            f"task: got {say(self.task)}, want Task1 and the like",
+        )
         require(
             bool(self.task) == (bool(self.mask_kind) and self.year > 2023),
             f"task: got {self.task!r}, want Task1 and the like for undersampled files of 2024 and 2025, else nothing",

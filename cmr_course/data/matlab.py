@@ -209,11 +209,17 @@ def _require_room(partial: Path, size: int) -> None:
 @contextmanager
 def writing(path: Path) -> Iterator[Writer]:
     """Write a v7.3 file that takes the name `path` only when the block ends well; same content, same bytes."""
-    with replacing(path) as partial:
-        partial.unlink(missing_ok=True)
-        yield Writer(partial, path)
-        with _said_by(path), partial.open("r+b") as raw:
-            raw.write(_header())
+    with replacing(path) as partial, filling(partial, path) as writer:
+        yield writer
+
+
+@contextmanager
+def filling(partial: Path, path: Path) -> Iterator[Writer]:
+    """Write a v7.3 file under the temporary name `partial`, whole when the block ends well; errors name `path`."""
+    partial.unlink(missing_ok=True)
+    yield Writer(partial, path)
+    with _said_by(path), partial.open("r+b") as raw:
+        raw.write(_header())
 
 
 @contextmanager

@@ -164,7 +164,9 @@ def acquisition_info(series: CineSeries, receiver: Receiver) -> dict[str, str]:
         "snr_db": "" if receiver.snr_db is None else _words((receiver.snr_db,)),
         "snr_region": "" if receiver.snr_db is None else f"{SIGNAL_REGION}, of each slice",
     }
-    return {name: value for name, value in rows.items() if value}
+    # A file may be called anything; a row of the table is one line without blanks at its ends.
+    lines = {name: " ".join(value.splitlines()).strip() for name, value in rows.items()}
+    return {name: value for name, value in lines.items() if value}
 
 
 def _words(numbers: tuple[float, ...]) -> str:

@@ -1,5 +1,9 @@
 """Truth files beside the tree: the noise-free image that simulated data are scored against, and all else that is known.
 
+``truth/P001/cine_sax_truth.h5``, in 2025 ``truth/Center004/UIH_30T_phantom/P001/cine_sax_truth.h5``, is the truth of
+one subject; the splits are not told apart. So that no case is scored against the truth of another, a subject whose
+truth is known has a file of one name in one split only: `write_case`, `writing_truth` and `truth_of` refuse a second.
+
 Every variable has the axes (time, slice, …), as h5py shows them: ``image``, ``labels``, ``T1``, ``T2`` and ``velocity``
 (time, slice, y, x); ``displacement`` (time, slice, 3, y, x); ``sensitivities`` (1 or time, slice, coil, y, x);
 ``volumes_<name>`` and ``strain_<name>`` (time, slice). Only ``image`` is always there. The names of the labels are an
@@ -12,6 +16,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,7 @@ from torch import Tensor
 from cmr_course.acquisition import Truth
 from cmr_course.data import matlab
 from cmr_course.data.cmrxrecon import Case, Chosen, as_range, chosen_indices, require_sound
+from cmr_course.data.layouts import SPLITS
 from cmr_course.validate import require, require_axes, require_complex, require_finite, say
 
 FIELDS = ("displacement", "sensitivities", "T1", "T2", "T1rho", "velocity")
@@ -33,8 +39,23 @@ LABEL_NAMES = "label_names"
 
 
 def truth_path(case: Case) -> Path:
-    """``truth/P001/cine_sax_truth.h5`` below the root: a v7.3 file with the variable ``image``, and more."""
-    return case.root / "truth" / case.subject / f"{case.stem}_truth.h5"
+    """``truth/P001/cine_sax_truth.h5`` below the root: a v7.3 file with the variable ``image``, and more.
+
+    In 2025 each scanner has subjects of its own, and the folders of the scanner stand before that of the subject.
+    """
+    return case.root / "truth" / case.scanner / case.subject / f"{case.stem}_truth.h5"
+
+
+def require_own_truth(case: Case) -> None:
+    """ValueError where the truth file of `case` is there and belongs to the same file in another split."""
+    path = truth_path(case)
+    if not path.is_file():
+        return
+    full = replace(case, mask_kind="", acceleration=1, task="")
+    others = [replace(full, split=split).path for split in SPLITS if split != case.split]
+    found = [other for other in others if other.is_file()]
+    wanted = "another subject or another tree: truth files do not tell splits apart"
+    require(not found, f"{case.path}: got a truth ({path}) that is of {', '.join(map(str, found))}, too, want {wanted}")
 
 
 class _Stack:
@@ -115,11 +136,15 @@ def writing_images(path: Path, n_slices: int, *, magnitude: bool = False) -> Ite
 
 
 @contextmanager
-def writing_truth(path: Path, n_slices: int) -> Iterator[TruthWriter]:
+def writing_truth(place: Path | Case, n_slices: int) -> Iterator[TruthWriter]:
     """Write all that a :class:`~cmr_course.acquisition.Truth` holds, slice by slice; :func:`read_truth` reads it.
 
+    place: the file, or the case whose truth it is; then ValueError where that file is the truth of another split.
     The file appears when the block ends well and all `n_slices` were added.
     """
+    if isinstance(place, Case):
+        require_own_truth(place)
+    path = truth_path(place) if isinstance(place, Case) else place
     with matlab.writing(path) as writer:
         truths = TruthWriter(writer, n_slices)
         yield truths
@@ -163,10 +188,15 @@ def read_truth(path: Path, slices: Chosen = None) -> Truth:
 
 
 def truth_of(case: Case, slices: Chosen = None) -> Truth:
-    """What is known of `slices` of a simulated case; ValueError for acquired k-space, whose truth nobody knows."""
+    """What is known of `slices` of a simulated case.
+
+    ValueError for acquired k-space, whose truth nobody knows, and where the truth may be that of another split.
+    """
+    require(isinstance(case, Case), f"case: got {say(case)}, want a Case")
     path = truth_path(case)
     wanted = "want simulated data; score acquired data against the root sum of squares of the fully sampled file"
     require(path.is_file(), f"{case.path}: got k-space without a truth file ({path}), {wanted}")
+    require_own_truth(case)
     return read_truth(path, slices)
 
 

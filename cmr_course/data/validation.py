@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cmr_course.data.cmrxrecon import Case, Shape, numbers, read_mask
+from cmr_course.data.cmrxrecon import Case, Shape, numbers, positive_numbers, read_mask
 from cmr_course.data.layouts import (
     COIL_FOLDERS,
     HELD_OUT,
@@ -23,7 +23,7 @@ from cmr_course.data.layouts import (
 )
 from cmr_course.data.truth import image_variable, read_truth, truth_path
 from cmr_course.sampling import Mask
-from cmr_course.validate import require
+from cmr_course.validate import require, say
 
 COILS = 10
 """Coils in a multi-coil file, after the challenge's compression."""
@@ -40,6 +40,9 @@ MANIFEST = "manifest.json"
 NUMBERS = ("times_ms", "pixel_size_mm", "field_T", "snr_db", "venc_cm_s")
 """Rows of an info file that hold numbers."""
 
+ABOVE_ZERO = ("pixel_size_mm", "field_T", "venc_cm_s")
+"""Those of them that hold numbers above zero; `About` says nothing of others."""
+
 _DATA_FOLDERS = ("FullSample", "AccFactor", "UnderSample_")
 _BESIDE = (".mat", ".csv")
 
@@ -52,6 +55,7 @@ def validate(root: Path | str, year: int | None = None) -> list[str]:
     info and a truth file for each fully sampled one. An empty list means that no deviation was found. Raises
     ValueError only where `root` holds no tree at all.
     """
+    require(isinstance(root, str | Path), f"root: got {say(root)}, want the folder of a CMRxRecon tree")
     root = Path(root)
     coil_folders(root)
     year = recognise_year(root) if year is None else year
@@ -262,10 +266,14 @@ def _of_info(case: Case, shape: Shape, simulated: bool) -> Iterator[str]:
     for name in NUMBERS:
         if info.get(name) and not numbers(info, name):
             yield f"{path}: got {name} = {info[name]!r}, want numbers"
+        elif name in ABOVE_ZERO and numbers(info, name) and not positive_numbers(info, name):
+            yield f"{path}: got {name} = {info[name]!r}, want numbers above zero"
     times = len(numbers(info, "times_ms"))
     if times not in (0, shape.frames):
         yield f"{path}: got {times} times, want {shape.frames}, one a frame"
-    if simulated and info.get("contrast", case.contrast) != case.contrast:
+    if info.get("contrast") == "":
+        yield f"{path}: got an empty contrast, want its name, or no such row"
+    elif simulated and info.get("contrast", case.contrast) != case.contrast:
         yield f"{path}: got the contrast {info['contrast']!r}, want {case.contrast!r} for {case.stem}"
 
 
