@@ -97,9 +97,10 @@ def test_a_simulated_heart_lies_in_its_regions(view):
     heart, dynamic = regions["heart"], regions["dynamic"]
     assert heart is not None and dynamic is not None  # noqa: PT018
     assert heart[0][edge].all()
-    # The wall's border moves, and little else does.
+    # The wall's border moves, and less of all else: the chest wall a little, and its fat is bright.
     assert float(dynamic[0][edge].double().mean()) > 0.5
-    assert float((dynamic & heart).sum() / dynamic.sum()) > 0.7
+    assert float((dynamic & heart).sum() / dynamic.sum()) > 0.45
+    assert float((dynamic & heart).sum() / dynamic.sum()) > 3 * float(heart.double().mean())
     assert 0.02 < float(dynamic.double().mean()) < 0.1
     motion = heart_region(truth.magnitude())
     assert float((motion & heart).sum() / heart.sum()) > 0.7
