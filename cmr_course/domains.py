@@ -30,8 +30,7 @@ class Domain:
     and the like. trajectory: the kind of the mask, ``kt_radial`` and the like, or ``full``.
     Domains are ordered by these four, in this order.
 
-    Raises ValueError for a name that is no single word, and a field below :data:`WEAKEST_FIELD` or above
-    :data:`STRONGEST_FIELD`.
+    Raises ValueError for a name that is no single word, and a field below 0.01 or above 20 tesla.
     """
 
     vendor: str
