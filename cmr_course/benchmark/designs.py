@@ -25,7 +25,7 @@ REALISM_SEEDS = tuple(range(130, 140))
 REALISM_SNR_DB = 25.0
 """Of simulated hearts measured in their own way, beside real series at 30 dB: about the same noise. The SNR of a real
 series, which has no labels, is that of all bright tissue in the middle of the picture; measured there, simulated hearts
-at 25 dB over the myocardium had 29 to 31 dB (mean of seeds 100 to 105: 30.1)."""
+at 25 dB over the myocardium have 29 to 30 dB (seeds 100 to 105, mean 29.6)."""
 
 
 @dataclass(frozen=True)

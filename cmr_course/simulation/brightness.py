@@ -17,6 +17,8 @@ from torch import Tensor
 from cmr_course.simulation.sequences import PhaseContrast, Sequence, Tagging
 from cmr_course.simulation.tissue import NAMES, Composition
 
+MEAN_PATTERN = 0.25
+"""Of a SPAMM grid of two directions: half of the magnetisation is left in each."""
 Places = Float[Tensor, "yx=2 moment rows columns"]
 
 
@@ -119,7 +121,3 @@ def brightness(sequence: Sequence, tissues: Composition, times: tuple[float, ...
     if sequence.beating:
         return Brightness(painted=rows)
     return Weightings(painted=rows, quantitative=True)
-
-
-MEAN_PATTERN = 0.25
-"""Of a SPAMM grid of two directions: half of the magnetisation is left in each."""
