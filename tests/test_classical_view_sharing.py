@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from cmr_course.acquisition import Acquisition, Reconstructor
 from cmr_course.classical import ZeroFilled
-from cmr_course.classical.view_sharing import ViewSharing, share
+from cmr_course.classical.view_sharing import ViewSharing
 from cmr_course.coils import normalise
 from cmr_course.sampling import Sampling, kt_uniform, uniform
+from cmr_course.sharing import share
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cmr_course.acquisition import Reconstructor
-from cmr_course.classical.cg import conjugate_gradient
+from cmr_course.cg import conjugate_gradient
 from cmr_course.classical.cg_sense import CGSense
 from cmr_course.classical.grappa import GRAPPA, grappa_weights
 from cmr_course.classical.kt_sparse_sense import KtSparseSense

@@ -8,7 +8,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from cmr_course.acquisition import Acquisition, Reconstruction, require_acquisition
-from cmr_course.classical.cg import conjugate_gradient, require_tolerance
+from cmr_course.cg import conjugate_gradient, require_tolerance
 from cmr_course.coils import with_maps
 from cmr_course.encoding import Encoding
 from cmr_course.validate import is_number, require, require_whole, say

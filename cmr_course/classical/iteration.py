@@ -12,7 +12,7 @@ from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from cmr_course.acquisition import Acquisition, Reconstruction, require_acquisition
-from cmr_course.classical.cg import require_tolerance
+from cmr_course.cg import require_tolerance
 from cmr_course.classical.power import largest_eigenvalue
 from cmr_course.classical.proximal import spectrum_t
 from cmr_course.coils import with_maps

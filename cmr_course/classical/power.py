@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from cmr_course.classical.cg import require_tolerance
+from cmr_course.cg import require_tolerance
 from cmr_course.validate import require, require_axes, require_complex, require_generator, require_whole
 
 Image = Complex[Tensor, "batch frame y x"]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Complex
-from torch import Tensor
-
 from cmr_course.acquisition import Acquisition, Reconstruction, require_acquisition
 from cmr_course.classical.filled import Combination, reconstruct_filled
 from cmr_course.classical.zero_filled import ZeroFilled
+from cmr_course.sharing import share
 from cmr_course.validate import require_whole
 
 
@@ -43,21 +41,3 @@ class ViewSharing:
         farthest = acquisition.n_frames // 2
         reach = farthest if self.reach is None else min(self.reach, farthest)
         return reconstruct_filled(acquisition, share(acquisition.kspace, acquisition.mask, reach), self.combination)
-
-
-def share(
-    kspace: Complex[Tensor, "batch frame coil ky kx"],
-    mask: Bool[Tensor, "mask_batch mask_frame 1 ky mask_kx"],
-    reach: int,
-) -> Complex[Tensor, "batch frame coil ky kx"]:
-    """`kspace` with each sample outside `mask` taken from the nearest frame, at most `reach` away, that measured it."""
-    filled, have = kspace, mask
-    if mask.shape[1] == 1:  # the same in all frames
-        return filled
-    for distance in range(1, reach + 1):
-        earlier, later = mask.roll(distance, 1), mask.roll(-distance, 1)
-        lenders = earlier.to(kspace.real.dtype) + later  # 0, 1 or 2 of them; k-space is zero where none measured
-        lent = (kspace.roll(distance, 1) + kspace.roll(-distance, 1)) / lenders.clamp(min=1)
-        filled = filled + ~have * lent
-        have = have | earlier | later
-    return filled
