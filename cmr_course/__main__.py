@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cmr_course import __version__
-from cmr_course.command_line import evaluate, fetch, reconstruct, simulate
+from cmr_course.command_line import evaluate, fetch, reconstruct, simulate, train
 from cmr_course.command_line.signals import interruptible
 
-COMMANDS = {"simulate": simulate, "reconstruct": reconstruct, "evaluate": evaluate, "fetch": fetch}
+COMMANDS = {"simulate": simulate, "reconstruct": reconstruct, "evaluate": evaluate, "fetch": fetch, "train": train}
 """Each a module with HELP, DESCRIPTION, arguments(parser) and run(args)."""
 
 BAD_INPUT = 2

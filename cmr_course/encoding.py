@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Complex
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
 from cmr_course.acquisition import FEW, Acquisition, require_acquisition
@@ -70,6 +70,11 @@ class Encoding:
             return combine(torch.fft.ifftn(mask * kspace, dim=axes), maps)
 
         return self._by_frames(convolved, image, mask)
+
+    @cached_property
+    def support(self) -> Float[Tensor, "batch map_frame y x"]:
+        """Σ|S|²: one where there are maps, zero elsewhere, so that SᴴS x = support · x."""
+        return self.sensitivities.abs().square().sum(2)
 
     @cached_property
     def _uncentred(self) -> tuple[Tensor, tuple[int, ...]]:

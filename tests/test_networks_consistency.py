@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmr_course.acquisition import Acquisition, Reconstruction
-from cmr_course.coils import biot_savart, expand, normalise
+from cmr_course.coils import biot_savart, expand, normalise, with_maps
 from cmr_course.encoding import Encoding
 from cmr_course.fourier import fft2c
 from cmr_course.networks import D5C5, DataConsistency
@@ -158,11 +158,10 @@ def test_frames_mix_with_three_dimensions_only():
     for dimensions in (2, 3):
         network = D5C5(1, 3, 4, dimensions=dimensions)
         encoding, image = Encoding.of(acquisition), Encoding.of(acquisition).adjoint(acquisition.kspace)
-        stage = network.stages[0]
         changed = image.clone()
         changed[:, 0] += 1
         with torch.no_grad():
-            after, before = (network.step(stage, one, encoding, image) for one in (changed, image))
+            after, before = (network.step(0, one, encoding, image) for one in (changed, image))
         moved = (after - before).abs()
         assert float(moved[:, 0].max()) > 1e-4
         assert (float(moved[:, 1].max()) > 1e-4) == (dimensions == 3)
@@ -199,10 +198,14 @@ def test_bad_sizes_are_named(settings, said):
 
 
 @pytest.mark.bad_input
-def test_other_weights_and_missing_maps_are_named():
+def test_other_weights_are_named():
     with pytest.raises(ValueError, match=r"state: got weight …, want conv_blocks.0.0.weight"):
         D5C5.from_released({"weight": torch.zeros(3)})
-    with pytest.raises(ValueError, match="acquisition: got no sensitivities"):
-        D5C5(1, 2, 4)(replace(acquired(), sensitivities=None))
-    with pytest.raises(ValueError, match="acquisition: got no scale"):
-        D5C5(1, 2, 4)(replace(acquired(), scale=None))
+
+
+def test_maps_and_scale_are_found_where_there_are_none():
+    torch.manual_seed(0)
+    network, acquisition = D5C5(1, 2, 4), acquired()
+    bare = replace(acquisition, sensitivities=None, scale=None)
+    torch.testing.assert_close(network(bare).image, network(with_maps(bare)).image)
+    torch.testing.assert_close(network(replace(acquisition, scale=None)).image, network(acquisition).image)

@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from cmr_course.networks.cascade import Cascade
 from cmr_course.networks.consistency import DataConsistency
 from cmr_course.networks.d5c5 import D5C5
+from cmr_course.networks.unrolled import Unrolled
+from cmr_course.validate import require, say
 
-__all__ = ["D5C5", "DataConsistency"]
+NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"cascade": Cascade, "d5c5": D5C5})
+"""What makes each network, by the name that recipes and weights use."""
+
+
+def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
+    """The network called `name`, with its defaults where `settings` do not say otherwise; random weights."""
+    known = isinstance(name, str) and name in NETWORKS
+    require(known, f"network: got {say(name)}, want one of {', '.join(NETWORKS)}")
+    wanted = inspect.signature(NETWORKS[name]).parameters
+    unknown = sorted(set(settings) - set(wanted))
+    require(not unknown, f"network {name}: got {', '.join(unknown)}, want settings among {', '.join(wanted)}")
+    return NETWORKS[name](**settings)
+
+
+__all__ = ["D5C5", "NETWORKS", "Cascade", "DataConsistency", "Unrolled", "build"]

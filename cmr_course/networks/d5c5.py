@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from jaxtyping import Complex
 from torch import Tensor, nn
 
-from cmr_course.acquisition import Acquisition, Reconstruction, require_acquisition
-from cmr_course.encoding import Encoding
-from cmr_course.networks.channels import to_channels, to_complex
 from cmr_course.networks.consistency import DataConsistency
+from cmr_course.networks.unrolled import Unrolled
 from cmr_course.validate import is_number, require, require_whole, say
 
 RELEASED_AXES = (0, 1, 4, 2, 3)
 """Kernels of the released 3-D network have the axes (out, in, y, x, frame), ours (out, in, frame, y, x)."""
 
 
-class D5C5(nn.Module):
+class D5C5(Unrolled):
     """Schlemper et al. 2017 (doi:10.1109/TMI.2017.2760978): `cascades` times `convolutions` 3 × 3 (× 3) convolutions
     with a residual connection, each time followed by data consistency. The name says five of each.
 
     filters: channels between the convolutions (64 frame by frame, 32 with a third axis along time in the released
     code). dimensions: 2, each frame by itself; or 3. trust: of the :class:`DataConsistency`. slope: of the leaky
     rectifier below zero (0.01 as released). Frames beyond the first and the last count as zero, as published.
-    As one of our methods it sees k-space divided by `Acquisition.scale` and needs coil maps.
     """
 
     def __init__(
@@ -48,32 +44,7 @@ class D5C5(nn.Module):
         self.stages = nn.ModuleList(
             _stage((2, *[filters] * (convolutions - 1), 2), dimensions, slope) for _ in range(cascades)
         )
-        self.consistency = DataConsistency(trust)
-
-    def forward(self, acquisition: Acquisition) -> Reconstruction:
-        """Reconstruct `acquisition`; `steps` are the images after each cascade."""
-        require_acquisition(acquisition)
-        encoding = Encoding.of(acquisition)
-        if acquisition.scale is None:
-            raise ValueError("acquisition: got no scale, want one (Acquisition.with_scale)")
-        scale = acquisition.scale.to(acquisition.kspace.real.dtype)[:, None, None, None]
-        measured = encoding.adjoint(acquisition.kspace) / scale
-        steps = tuple(image * scale for image in self.refine(measured, encoding))
-        return Reconstruction(steps[-1], sensitivities=acquisition.sensitivities, steps=steps)
-
-    def refine(
-        self, measured: Complex[Tensor, "batch frame y x"], encoding: Encoding
-    ) -> tuple[Complex[Tensor, "batch frame y x"], ...]:
-        """The image after each cascade, from the zero-filled one, without a change of scale."""
-        image, steps = measured, []
-        for stage in self.stages:
-            image = self.step(stage, image, encoding, measured)
-            steps.append(image)
-        return tuple(steps)
-
-    def step(self, stage: nn.Module, image: Tensor, encoding: Encoding, measured: Tensor) -> Tensor:
-        """One cascade: x + stage(x), made consistent."""
-        return self.consistency(image + to_complex(stage(to_channels(image))), encoding, measured)
+        self.consistencies = nn.ModuleList(DataConsistency(trust) for _ in range(cascades))
 
     @classmethod
     def from_released(cls, state: Mapping[str, Tensor], *, trust: float | None = None, slope: float = 0.01) -> D5C5:

@@ -62,8 +62,6 @@ def cascade(fixture: Fixture) -> None:
     assert len(network.stages) == kwargs["nc"]
     x, k, mask = (fixture[f"in/{name}"] for name in "xkm")
     encoding, measured = measurement(k, mask)
-    image = series(x)
-    for stage in network.stages:
-        image = network.step(stage, image, encoding, measured)
+    image = network.refine(series(x), encoding, measured)[-1]
     close("y", pairs(image.detach(), x), fixture["out/y"], 1e-5)
     fixture.ran += 1

@@ -1,0 +1,59 @@
+"""Losses of pixels: absolute and squared error, relative to the intensity of the data."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from cmr_course.acquisition import Acquisition, Reconstruction
+from cmr_course.validate import require
+
+Image = Complex[Tensor, "batch frame y x"]
+SMALLEST = 1e-12
+"""Below this share of the reference's energy an error is rounding, and its logarithm means nothing."""
+
+
+def l1(reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
+    """Mean of |x − reference| / scale: of complex images, so that phase counts."""
+    return _errors(reconstruction.image, reference, acquisition).abs().mean()
+
+
+def mse(reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
+    """Mean of |x − reference|² / scale²; by Parseval's theorem also the mean over k-space."""
+    return _square(_errors(reconstruction.image, reference, acquisition)).mean()
+
+
+def log_nmse(reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
+    """Mean over the batch of log₁₀(‖x − reference‖² / ‖reference‖²): a tenth of the error in dB.
+
+    An example that is reconstructed to 40 dB weighs as much as one at 25 dB, where the squared error would look at the
+    second alone. What one training of all accelerations and masks needs.
+    """
+    error = _square(_errors(reconstruction.image, reference, acquisition)).mean((1, 2, 3))
+    energy = _square(_errors(reference, torch.zeros_like(reference), acquisition)).mean((1, 2, 3))
+    return torch.log10(error / energy.clamp(min=SMALLEST) + SMALLEST).mean()
+
+
+def steps_log_nmse(reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
+    """:func:`log_nmse` of the images after each stage but the last, averaged, which gives early stages a gradient of
+    their own; of the image itself where there is no earlier one.
+    """
+    steps = reconstruction.steps
+    if steps is None:
+        raise ValueError("reconstruction: got no steps, want the image after each stage")
+    earlier = [Reconstruction(step) for step in steps[:-1]] or [reconstruction]
+    return torch.stack([log_nmse(one, reference, acquisition) for one in earlier]).mean()
+
+
+def _errors(image: Image, reference: Image, acquisition: Acquisition) -> Image:
+    """(x − reference) / scale, where there is a scale."""
+    fits = image.shape == reference.shape
+    require(fits, f"reference: got shape {tuple(reference.shape)}, want that of the image, {tuple(image.shape)}")
+    error = image - reference
+    return error if acquisition.scale is None else error / acquisition.scale[:, None, None, None]
+
+
+def _square(error: Image) -> Float[Tensor, "batch frame y x"]:
+    """|error|², whose gradient at zero is zero and not a division by it."""
+    return error.real.square() + error.imag.square()

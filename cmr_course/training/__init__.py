@@ -1,0 +1,40 @@
+"""Training: recipes, examples, the loop, checkpoints."""
+
+from __future__ import annotations
+
+from cmr_course.training.checkpoints import Checkpoint
+from cmr_course.training.datasets import Source, source_of
+from cmr_course.training.examples import Example
+from cmr_course.training.fit import fit
+from cmr_course.training.log import read_log
+from cmr_course.training.recipe import (
+    Network,
+    Optimiser,
+    Recipe,
+    Schedule,
+    SeriesData,
+    SimulatedData,
+    TreeData,
+    Undersampling,
+    Validation,
+)
+from cmr_course.training.run import TrainingError
+
+__all__ = [
+    "Checkpoint",
+    "Example",
+    "Network",
+    "Optimiser",
+    "Recipe",
+    "Schedule",
+    "SeriesData",
+    "SimulatedData",
+    "Source",
+    "TrainingError",
+    "TreeData",
+    "Undersampling",
+    "Validation",
+    "fit",
+    "read_log",
+    "source_of",
+]

@@ -1,0 +1,353 @@
+"""Recipes: all that decides what a training gives, in one frozen record that is written as YAML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cmr_course.losses import LOSSES
+from cmr_course.networks import NETWORKS
+from cmr_course.sampling import KINDS
+from cmr_course.splits import TRAINING, VALIDATION
+from cmr_course.training.settings import plain, read, require_known
+from cmr_course.validate import is_number, is_whole, require, require_positive, require_whole, say
+
+RATES = ("constant", "step", "cosine")
+OPTIMISERS = ("adam", "adamw", "sgd")
+PRECISIONS = ("float32", "bf16")
+MAPS = ("known", "perturbed", "espirit")
+
+
+@dataclass(frozen=True)
+class Undersampling:
+    """Masks, drawn anew whenever an example is used again.
+
+    kinds: of :data:`cmr_course.sampling.KINDS`, each as likely; name one twice to see it twice as often.
+    acceleration: nominal R, from the first to the second number: evenly over whole numbers, over all numbers for
+    ``kt_gaussian``. A uniform mask begins at a random line. acs: centre lines, None for the course's own.
+    """
+
+    kinds: tuple[str, ...] = ("uniform", "kt_uniform", "kt_gaussian")
+    acceleration: tuple[float, float] = (4.0, 12.0)
+    acs: int | None = None
+
+    def __post_init__(self) -> None:
+        require(bool(self.kinds), "masks.kinds: got none, want at least one")
+        for kind in self.kinds:
+            require_known(f"masks.kinds {say(kind)}", kind, KINDS)
+        _require_range("masks.acceleration", self.acceleration, 1, math.inf)
+
+
+@dataclass(frozen=True)
+class SimulatedData:
+    """Subjects of the simulator, made while the training runs: no two examples are the same.
+
+    subjects: seeds from the first up to, and without, the second. views, contrasts, matrices (ky, kx), frames, coils:
+    one of each is drawn, the shape once for a batch. snr_db, map_error: drawn between two numbers; map_error is the
+    strength of :func:`cmr_course.receiver.perturb_maps`.
+    as_series: share of examples that are turned into a magnitude series first and measured like a real one.
+    maps: ``known``, ``perturbed`` (known ones made to look like ESPIRiT's) or ``espirit``, from each mask's ACS.
+    readout: so many neighbouring columns of the image, so many readout points: a crop along the axis that masks of
+    whole readouts sample fully, so the physics of what is left stays exact. None keeps all.
+    window: so many neighbouring frames, circular in time, whose middle one is the reference; None keeps all.
+    """
+
+    kind: str = "simulated"
+    subjects: tuple[int, int] = (TRAINING[0], TRAINING[-1] + 1)
+    views: tuple[str, ...] = ("sax", "sax", "2ch", "4ch")
+    contrasts: tuple[str, ...] = ("cine",)
+    matrices: tuple[tuple[int, int], ...] = ((128, 128),)
+    frames: tuple[int, ...] = (12,)
+    coils: tuple[int, ...] = (10,)
+    snr_db: tuple[float, float] = (22.0, 36.0)
+    as_series: float = 0.5
+    maps: str = "perturbed"
+    map_error: tuple[float, float] = (0.0, 0.06)
+    masks: Undersampling = field(default_factory=Undersampling)
+    readout: int | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_kind(self, "simulated")
+        first, end = self.subjects
+        inside = is_whole(first) and is_whole(end) and first in TRAINING and end - 1 in TRAINING
+        wanted = f"training subjects, from {TRAINING[0]} up to {TRAINING[-1] + 1}"
+        require(inside and first < end, f"data.subjects: got {say(self.subjects)}, want {wanted}")
+        for name in ("views", "contrasts", "matrices", "frames", "coils"):
+            require(bool(getattr(self, name)), f"data.{name}: got none, want at least one")
+        _require_range("data.snr_db", self.snr_db, -200, 200)
+        _require_range("data.map_error", self.map_error, 0, 0.99)
+        share = self.as_series
+        require(is_number(share) and 0 <= share <= 1, f"data.as_series: got {say(share)}, want a share from 0 to 1")
+        _require_crop(self)
+
+
+@dataclass(frozen=True)
+class TreeData:
+    """A CMRxRecon tree of 2023, 2024 or 2025, simulated or real, read slice by slice.
+
+    root: the folder that holds MultiCoil. subjects: names, or none for every one that the recipe does not hold out.
+    pattern: of paths below the root. Fully sampled files get masks; undersampled ones keep their own, and their truth
+    file, or fully sampled version, is the reference. maps: ``espirit``, from each mask's ACS.
+    readout, window: as in :class:`SimulatedData`.
+    """
+
+    root: str
+    kind: str = "tree"
+    subjects: tuple[str, ...] = ()
+    pattern: str = "*"
+    masks: Undersampling = field(default_factory=Undersampling)
+    readout: int | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_kind(self, "tree")
+        _require_crop(self)
+
+
+@dataclass(frozen=True)
+class SeriesData:
+    """Image series of a folder (``.npz``, NIfTI, DICOM folders), measured by simulated coils.
+
+    subjects: file names without their ending, or none for every one that the recipe does not hold out.
+    matrix: resampled to, None keeps it. frames: so many, evenly over the beat; None keeps all. coils, snr_db, maps,
+    map_error, masks, readout, window: as in :class:`SimulatedData`.
+    """
+
+    folder: str
+    kind: str = "series"
+    subjects: tuple[str, ...] = ()
+    matrix: tuple[int, int] | None = None
+    frames: int | None = None
+    coils: tuple[int, ...] = (10,)
+    snr_db: tuple[float, float] = (22.0, 36.0)
+    maps: str = "perturbed"
+    map_error: tuple[float, float] = (0.0, 0.06)
+    masks: Undersampling = field(default_factory=Undersampling)
+    readout: int | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        _require_kind(self, "series")
+        require(bool(self.coils), "data.coils: got none, want at least one")
+        _require_range("data.snr_db", self.snr_db, -200, 200)
+        _require_range("data.map_error", self.map_error, 0, 0.99)
+        _require_crop(self)
+
+
+@dataclass(frozen=True)
+class Network:
+    """name: of :data:`cmr_course.networks.NETWORKS`. settings: of its constructor, where they are not the usual."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_known(f"network.name {say(self.name)}", self.name, NETWORKS)
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """name: ``adam``, ``adamw`` or ``sgd``. rate: the learning rate. momentum: of SGD; betas: of the Adams."""
+
+    name: str = "adamw"
+    rate: float = 1e-3
+    weight_decay: float = 1e-4
+    momentum: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+
+    def __post_init__(self) -> None:
+        require_known(f"optimiser.name {say(self.name)}", self.name, OPTIMISERS)
+        require_positive("optimiser.rate", self.rate)
+        for name in ("weight_decay", "momentum"):
+            value = getattr(self, name)
+            require(is_number(value) and value >= 0, f"optimiser.{name}: got {say(value)}, want zero or more")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes. It rises over the first `warm_up` steps; then
+
+    ``constant`` stays; ``step`` is multiplied by `factor` after every `every` steps; ``cosine`` falls as half a cosine
+    to `factor` times the rate at the last step.
+    """
+
+    name: str = "cosine"
+    warm_up: int = 0
+    every: int | None = None
+    factor: float = 0.01
+
+    def __post_init__(self) -> None:
+        require_known(f"schedule.name {say(self.name)}", self.name, RATES)
+        require_whole("schedule.warm_up", self.warm_up, 0)
+        require(
+            (self.every is None) == (self.name != "step"), f"schedule.every: got {say(self.every)}, want it with step"
+        )
+        if self.every is not None:
+            require_whole("schedule.every", self.every)
+        require(
+            is_number(self.factor) and 0 <= self.factor <= 1, f"schedule.factor: got {say(self.factor)}, want 0 to 1"
+        )
+
+    def share(self, step: int, steps: int) -> float:
+        """The learning rate of `step`, counted from 0, as a share of the optimiser's, in a training of `steps`."""
+        if step < self.warm_up:
+            return (step + 1) / self.warm_up
+        if self.name == "constant":
+            return 1.0
+        if self.every is not None:
+            return self.factor ** ((step - self.warm_up) // self.every)
+        done = (step - self.warm_up) / max(steps - 1 - self.warm_up, 1)
+        return self.factor + (1 - self.factor) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Whole subjects, with ESPIRiT maps, at `masks` × `accelerations`.
+
+    every: so many steps. subjects: seeds of the validation split for simulated data, else names, which are taken out
+    of the training. matrix, frames, views, snr_db: of simulated subjects; as_series: whether they are measured as
+    real series are, or both ways.
+    """
+
+    every: int = 500
+    subjects: tuple[int | str, ...] = (VALIDATION[0], VALIDATION[1])
+    masks: tuple[str, ...] = ("uniform", "kt_uniform")
+    accelerations: tuple[float, ...] = (8.0,)
+    matrix: tuple[int, int] = (128, 128)
+    frames: int = 12
+    views: tuple[str, ...] = ("sax",)
+    snr_db: float = 30.0
+    as_series: tuple[bool, ...] = (False,)
+
+    def __post_init__(self) -> None:
+        require_whole("validation.every", self.every)
+        for name in ("subjects", "masks", "accelerations", "views", "as_series"):
+            require(bool(getattr(self, name)), f"validation.{name}: got none, want at least one")
+        for kind in self.masks:
+            require_known(f"validation.masks {say(kind)}", kind, KINDS)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training, whole: the same recipe, seed and number of threads give the same weights.
+
+    name: of the method that is trained. losses: by name of :data:`cmr_course.losses.LOSSES`, with their weights.
+    steps: of the optimiser; each sees `batch` examples in every process, `accumulation` times.
+    clip: the largest norm of a gradient, None for any. explosion: a gradient so many times the usual one stops the
+    training. precision: of the convolutions, float32 or bf16 (weights and data consistency stay float32).
+    log_every: steps between lines of the log. checkpoint_every: steps between checkpoints.
+    device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``. processes: how many it is meant for. workers:
+    processes that make examples, for each process that trains; 0 makes them in between.
+    threads: of each process on the CPU; None leaves torch's. channels_last, compile, recompute: memory layout,
+    ``torch.compile``, activation checkpointing.
+    """
+
+    name: str
+    network: Network
+    data: SimulatedData | TreeData | SeriesData
+    losses: Mapping[str, float]
+    steps: int
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    schedule: Schedule = field(default_factory=Schedule)
+    validation: Validation | None = None
+    batch: int = 1
+    accumulation: int = 1
+    clip: float | None = 1.0
+    explosion: float = 1000.0
+    precision: str = "float32"
+    seed: int = 0
+    log_every: int = 10
+    checkpoint_every: int = 200
+    device: str = "auto"
+    processes: int = 1
+    workers: int = 0
+    threads: int | None = None
+    channels_last: bool = True
+    compile: bool = False
+    recompute: bool = False
+
+    def __post_init__(self) -> None:
+        require(bool(self.losses), "losses: got none, want at least one")
+        for name, weight in self.losses.items():
+            require_known(f"losses.{name}", name, LOSSES)
+            require_positive(f"losses.{name}", weight)
+        for name in ("steps", "batch", "accumulation", "log_every", "checkpoint_every", "processes"):
+            require_whole(name, getattr(self, name))
+        for name in ("workers", "seed"):
+            require_whole(name, getattr(self, name), 0)
+        for name in ("clip", "threads"):
+            if getattr(self, name) is not None:
+                require_positive(name, getattr(self, name))
+        require_positive("explosion", self.explosion)
+        require_known(f"precision {say(self.precision)}", self.precision, PRECISIONS)
+        require_known(f"device {say(self.device)}", self.device, ("auto", "cpu", "cuda"))
+        whole = self.checkpoint_every % self.log_every == 0
+        wanted = f"want a multiple of log_every, {self.log_every}"
+        require(whole, f"checkpoint_every: got {self.checkpoint_every}, {wanted}")
+        self._check_subjects()
+
+    def _check_subjects(self) -> None:
+        if self.validation is None:
+            return
+        held = self.validation.subjects
+        if isinstance(self.data, SimulatedData):
+            for seed in held:
+                good = is_whole(seed) and seed in VALIDATION
+                wanted = f"validation subjects ({VALIDATION[0]} to {VALIDATION[-1]})"
+                require(good, f"validation.subjects: got {say(seed)}, want {wanted}")
+            return
+        named = all(isinstance(name, str) for name in held)
+        require(named, f"validation.subjects: got {say(held)}, want names")
+        both = sorted(set(map(str, held)) & set(self.data.subjects))
+        require(not both, f"validation.subjects: got {', '.join(both)}, in training too, want each in one split")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Recipe:
+        """The recipe of a plain mapping; ValueError for what is unknown or mistyped, with the nearest name."""
+        return read(cls, values)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Recipe:
+        """The recipe in a YAML file, or under ``recipe`` in one of a training notebook's parameters."""
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+        if isinstance(values, Mapping) and isinstance(values.get("recipe"), Mapping):
+            values = values["recipe"]
+        try:
+            return cls.of(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def plain(self) -> dict[str, Any]:
+        """As mappings, lists, texts and numbers."""
+        return plain(self)
+
+    def text(self) -> str:
+        """As YAML."""
+        return yaml.safe_dump(self.plain(), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _require_kind(data: Any, kind: str) -> None:
+    require(data.kind == kind, f"data.kind: got {say(data.kind)}, want {kind}")
+    known = getattr(data, "maps", "espirit")
+    require_known(f"data.maps {say(known)}", known, MAPS)
+
+
+def _require_crop(data: Any) -> None:
+    if data.readout is not None:
+        require_whole("data.readout", data.readout, 8)
+    odd = data.window is None or (is_whole(data.window) and data.window > 0 and data.window % 2 == 1)
+    require(odd, f"data.window: got {say(data.window)}, want an odd number of frames, or None")
+
+
+def _require_range(name: str, pair: tuple[float, float], low: float, high: float) -> None:
+    good = len(pair) == 2 and all(map(is_number, pair)) and low <= pair[0] <= pair[1] <= high
+    require(good, f"{name}: got {say(pair)}, want two numbers from {low:g} to {high:g}, the smaller first")

@@ -1,0 +1,242 @@
+"""What the training loop needs: a run that begins or goes on, and all that happens around a step of the optimiser."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from cmr_course.losses import LOSSES, Loss, total
+from cmr_course.networks import Unrolled, build
+from cmr_course.training.checkpoints import BEST, LAST, Checkpoint, atomically, versions
+from cmr_course.training.datasets import Source, batches, source_of
+from cmr_course.training.examples import Example
+from cmr_course.training.log import append_log, cut_log
+from cmr_course.training.processes import World
+from cmr_course.training.recipe import Optimiser, Recipe
+from cmr_course.training.validation import validate
+from cmr_course.validate import require, require_whole
+from cmr_course.weights.store import load_weights
+from cmr_course.workers import warm_up
+
+USUAL = 0.98
+"""The usual norm of a gradient is a running mean, which keeps this share of itself at each step."""
+RECIPE, LOG = "recipe.yaml", "log.jsonl"
+MAY_DIFFER = ("steps", "validation", "checkpoint_every", "device", "workers", "threads", "compile", "recompute")
+"""Settings with which a training may be resumed that are not those it was begun with: they do not change its steps
+(more `steps` do, where the schedule looks ahead)."""
+
+
+class TrainingError(RuntimeError):
+    """The training cannot go on; its last checkpoint is untouched."""
+
+
+@dataclass
+class Run:
+    """A training under way. network: with its plain name; trained: the same, spread over the processes."""
+
+    recipe: Recipe
+    folder: Path
+    world: World
+    source: Source
+    network: nn.Module
+    trained: nn.Module
+    optimiser: torch.optim.Optimizer
+    losses: Mapping[str, tuple[float, Loss]]
+    step: int = 0
+    best: tuple[float, int] | None = None
+    gradient: float | None = None
+    seconds: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+    sums: dict[str, float | Tensor] = field(default_factory=dict)
+    held_out: Sequence[Example] | None = None
+
+    @classmethod
+    @contextmanager
+    def begin(cls, recipe: Recipe, folder: Path, world: World, source: Source | None, resume: bool) -> Iterator[Run]:
+        """A new run in `folder`, or with `resume` the one whose checkpoint is there."""
+        found = Checkpoint.load(folder / LAST) if resume and (folder / LAST).is_file() else None
+        if found is not None:
+            _require_same(Recipe.of(found.recipe), recipe, folder)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(recipe.threads or threads)
+        warm_up()
+        try:
+            with torch.random.fork_rng([world.device] if world.device.type == "cuda" else []):
+                torch.manual_seed(recipe.seed + world.rank)
+                yield cls._made(recipe, folder, world, source_of(recipe) if source is None else source, found)
+        finally:
+            torch.set_num_threads(threads)
+
+    @classmethod
+    def _made(cls, recipe: Recipe, folder: Path, world: World, source: Source, found: Checkpoint | None) -> Run:
+        network = seeded(recipe).to(world.device)
+        if found is not None:
+            load_weights(network, found.weights, str(folder / LAST))
+        if recipe.channels_last:
+            network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        if isinstance(network, Unrolled):
+            network.recompute = recipe.recompute
+        if recipe.compile:
+            network.compile()
+        optimiser = optimiser_of(recipe.optimiser, network)
+        losses = {name: (weight, LOSSES[name]()) for name, weight in recipe.losses.items()}
+        run = cls(recipe, folder, world, source, network, world.spread(network), optimiser, losses)
+        if found is not None:
+            optimiser.load_state_dict(dict(found.optimiser))
+            run.step, run.best, run.gradient, run.seconds = found.step, found.best, found.gradient, found.seconds
+            set_generators(found.generators)
+        if world.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            atomically(folder / RECIPE, lambda partial: partial.write_text(recipe.text(), encoding="utf-8"))
+            cut_log(folder / LOG, run.step)
+        return run
+
+    def batches(self, until: int | None) -> Iterator[Example]:
+        """The examples of all steps to come, in order."""
+        parts = self.recipe.accumulation
+        first, last = self.step * parts, self._last(until) * parts
+        return batches(self.recipe, self.source, first, last, self.world.rank, self.world.size)
+
+    def steps(self, until: int | None, progress: bool) -> Iterator[int]:
+        """Numbers of the steps to come, with a bar on a terminal."""
+        shown = progress and self.world.first and sys.stderr.isatty()
+        numbers = range(self.step, self._last(until))
+        return iter(tqdm(numbers, self.recipe.name, self.recipe.steps, initial=self.step, disable=not shown))
+
+    def _last(self, until: int | None) -> int:
+        if until is not None:
+            require_whole("until", until)
+        return max(self.step, self.recipe.steps if until is None else min(until, self.recipe.steps))
+
+    def set_rate(self, step: int) -> None:
+        """The learning rate of this step."""
+        rate = self.recipe.optimiser.rate * self.recipe.schedule.share(step, self.recipe.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+    def loss(self, example: Example) -> Tensor:
+        """The weighted loss of `example`; its terms are noted for the log."""
+        self.trained.train()
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            reconstruction = self.trained(example.acquisition)
+        loss, terms = total(self.losses, reconstruction, example.reference, example.acquisition)
+        if not bool(torch.isfinite(loss)):
+            raise TrainingError(self._told(f"the loss is {float(loss)}", example))
+        for name, value in {"loss": loss.detach(), **terms}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        return loss
+
+    def clip(self, example: Example) -> None:
+        """Hold the gradient to the recipe's length; stop where it is not finite, or far beyond the usual."""
+        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        limit = float("inf") if self.recipe.clip is None else self.recipe.clip
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        usual = norm if self.gradient is None else self.gradient
+        if not norm <= self.recipe.explosion * max(usual, 1e-30):  # NaN, too
+            raise TrainingError(self._told(f"the gradient has norm {norm:.3g}, usually {usual:.3g}", example))
+        self.gradient = USUAL * usual + (1 - USUAL) * norm
+        self.sums["gradient"] = self.sums.get("gradient", 0.0) + norm * self.recipe.accumulation
+
+    def _told(self, what: str, example: Example) -> str:
+        return f"step {self.step + 1}: {what}, at {'; '.join(example.names)}; lower the rate, or look at these data"
+
+    def finish(self, step: int) -> None:
+        """Count the step; log, validate and save where it is time to."""
+        self.step, recipe = step + 1, self.recipe
+        if self.step % recipe.log_every == 0:
+            self._log()
+        if recipe.validation is not None and self._due(recipe.validation.every):
+            self._validate()
+        if self._due(recipe.checkpoint_every):
+            self.save(LAST)
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.recipe.steps
+
+    def _log(self) -> None:
+        """The mean since the last line."""
+        number = self.recipe.log_every * self.recipe.accumulation
+        means = {name: torch.as_tensor(value, device=self.world.device) / number for name, value in self.sums.items()}
+        self.sums.clear()
+        values = {name: round(float(self.world.mean(value.float())), 8) for name, value in means.items()}
+        if self.world.first:
+            append_log(self.folder / LOG, {"step": self.step, **values, "rate": self.optimiser.param_groups[0]["lr"]})
+
+    def _validate(self) -> None:
+        if self.held_out is None:
+            assert self.recipe.validation is not None
+            self.held_out = self.source.held_out(self.recipe.validation)
+            require(bool(self.held_out), "validation: got no example, want at least one")
+        scores = validate(self.network, self.held_out, self.world)
+        if self.world.first:
+            append_log(self.folder / LOG, {"step": self.step, "validation": scores})
+        if self.best is None or scores["psnr"] > self.best[0]:
+            self.best = (scores["psnr"], self.step)
+            self.save(BEST)
+
+    def save(self, name: str) -> None:
+        """Write the state to the file `name`."""
+        if not self.world.first:
+            return
+        now = time.perf_counter()
+        self.seconds, self.began = self.seconds + now - self.began, now
+        Checkpoint(
+            step=self.step,
+            weights={key: value.detach().cpu().contiguous() for key, value in self.network.state_dict().items()},
+            optimiser=self.optimiser.state_dict(),
+            recipe=self.recipe.plain(),
+            best=self.best,
+            gradient=self.gradient,
+            seconds=round(self.seconds, 1),
+            generators=generators(),
+            versions=versions(),
+        ).save(self.folder / name)
+
+
+def seeded(recipe: Recipe) -> nn.Module:
+    """The recipe's network with weights drawn from its seed; torch's own generators are left as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = build(recipe.network.name, recipe.network.settings)
+    return network
+
+
+def optimiser_of(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of all parameters of `network`."""
+    shared: dict[str, Any] = {"lr": settings.rate, "weight_decay": settings.weight_decay}
+    parameters = list(network.parameters())
+    if settings.name == "sgd":
+        return torch.optim.SGD(parameters, momentum=settings.momentum, **shared)
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    return kind(parameters, betas=settings.betas, **shared)
+
+
+def generators() -> dict[str, Tensor]:
+    """States of torch's own generators: what dropout draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {})
+
+
+def set_generators(states: Mapping[str, Tensor]) -> None:
+    """Put torch's own generators into these states."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _require_same(old: Recipe, new: Recipe, folder: Path) -> None:
+    """A training goes on with the recipe it was begun with, but for what does not change its steps."""
+    before, after = old.plain(), new.plain()
+    changed = [name for name in after if name not in MAY_DIFFER and before.get(name) != after[name]]
+    wanted = "want the recipe it was begun with, another folder, or resume=False"
+    require(not changed, f"{folder}: holds a training with another {', '.join(changed)}, {wanted}")
