@@ -8,26 +8,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 from pathlib import Path
 
 from tqdm import tqdm
 
 from cmr_course.benchmark import DESIGNS, design, run, subset
+from cmr_course.checkout import commit
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def commit() -> str:
-    """Of the checkout, with a mark where the package has changes."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "cmr_course")
-    return git("rev-parse", "--short=10", "HEAD") + ("-dirty" if changed else "")
 
 
 def series_folder() -> Path:

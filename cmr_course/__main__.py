@@ -13,10 +13,17 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cmr_course import __version__
-from cmr_course.command_line import evaluate, fetch, reconstruct, simulate, train
+from cmr_course.command_line import benchmark, evaluate, fetch, reconstruct, simulate, train
 from cmr_course.command_line.signals import interruptible
 
-COMMANDS = {"simulate": simulate, "reconstruct": reconstruct, "evaluate": evaluate, "fetch": fetch, "train": train}
+COMMANDS = {
+    "simulate": simulate,
+    "reconstruct": reconstruct,
+    "evaluate": evaluate,
+    "fetch": fetch,
+    "train": train,
+    "benchmark": benchmark,
+}
 """Each a module with HELP, DESCRIPTION, arguments(parser) and run(args)."""
 
 BAD_INPUT = 2

@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 from cmr_course.benchmark.cells import PERTURBATIONS, Cell, Perturbation, breathing, measured
-from cmr_course.benchmark.designs import CLASSICAL, DESIGNS, Design, committed, design, subset
+from cmr_course.benchmark.designs import (
+    ANCHOR,
+    CLASSICAL,
+    DESIGNS,
+    EVERY,
+    FACTORS,
+    NETWORKS,
+    SHORT,
+    Design,
+    committed,
+    cpu_tier,
+    design,
+    subset,
+)
 from cmr_course.benchmark.likeness import Likeness, likeness, likeness_table
+from cmr_course.benchmark.methods import method, names
 from cmr_course.benchmark.runner import missing, run, score, select
+from cmr_course.benchmark.summary import seconds_of, summary
 
 __all__ = [
+    "ANCHOR",
     "CLASSICAL",
     "DESIGNS",
+    "EVERY",
+    "FACTORS",
+    "NETWORKS",
     "PERTURBATIONS",
+    "SHORT",
     "Cell",
     "Design",
     "Likeness",
     "Perturbation",
     "breathing",
     "committed",
+    "cpu_tier",
     "design",
     "likeness",
     "likeness_table",
     "measured",
+    "method",
     "missing",
+    "names",
     "run",
     "score",
+    "seconds_of",
     "select",
     "subset",
+    "summary",
 ]

@@ -19,7 +19,7 @@ from cmr_course.data import CineSeries, acquire, read_series, stream
 from cmr_course.metrics.results import MAPS
 from cmr_course.receiver import Receiver
 from cmr_course.sampling import KINDS, Sampling
-from cmr_course.simulation import Scan, Subject, simulate
+from cmr_course.simulation import CONTRASTS, Scan, Subject, simulate
 from cmr_course.simulation.motion import LINES_PER_BEAT
 from cmr_course.validate import is_number, is_pair, is_whole, require, require_positive, require_whole, say
 
@@ -36,7 +36,8 @@ class Cell:
     """One slice of one heart and how it is measured: what a benchmark gives to every method alike.
 
     subject: the seed of a simulated one, or the name of a real series. view, matrix (ky, kx), frames, coils, snr_db:
-    as in :class:`cmr_course.simulation.Scan`; a real series has the one view it was acquired in.
+    as in :class:`cmr_course.simulation.Scan`; a real series has the one view it was acquired in. contrast: a name in
+    :data:`cmr_course.simulation.CONTRASTS`; one that has a number of frames of its own has that instead of `frames`.
     mask, acceleration: kind of mask and nominal R. maps: ``espirit`` from the ACS, ``known`` (the simulator's own,
     before a coil died), or ``wrong`` (those, of a patient who has moved). perturbation: a key of
     :data:`PERTURBATIONS`, or nothing. as_series: a simulated subject is turned into a magnitude series first, and
@@ -45,6 +46,7 @@ class Cell:
 
     subject: int | str
     view: str = "sax"
+    contrast: str = "cine"
     matrix: tuple[int, int] = (128, 128)
     frames: int = 12
     coils: int = 10
@@ -69,11 +71,15 @@ class Cell:
         good = self.snr_db is None or is_number(self.snr_db)
         require(good, f"snr_db: got {say(self.snr_db)}, want a number, or None for no noise")
         require(isinstance(self.view, str), f"view: got {say(self.view)}, want a name")
+        good = isinstance(self.contrast, str) and self.contrast in CONTRASTS
+        require(good, f"contrast: got {say(self.contrast)}, want one of {', '.join(CONTRASTS)}")
         require(self.mask in KINDS, f"mask: got {say(self.mask)}, want one of {', '.join(KINDS)}")
         good = isinstance(self.perturbation, str) and self.perturbation in PERTURBATIONS
         wanted = ", ".join(name for name in PERTURBATIONS if name)
         require(good, f"perturbation: got {say(self.perturbation)}, want one of {wanted}, or nothing")
         real = isinstance(self.subject, str)
+        cine = self.contrast == "cine" or not (real or self.as_series)
+        require(cine, f"contrast: got {self.contrast}, want cine of what is, or becomes, an image series")
         good = not real or self.perturbation != "arrhythmia"
         require(good, f"perturbation: got arrhythmia of the real series {self.subject}, want a simulated subject")
         wanted = "want a simulated subject without a perturbation"
@@ -84,7 +90,6 @@ class Cell:
         """What the Results of this cell have in common."""
         return {
             **self.asked(),
-            "contrast": acquisition.about.contrast,
             "realised_R": round(acquisition.realised_acceleration, 4),
             "simulation_version": simulation.VERSION,
         }
@@ -102,6 +107,7 @@ class Cell:
             "subject": str(self.subject),
             "domain": self.domain,
             "view": self.view,
+            "contrast": self.contrast,
             "matrix": "x".join(map(str, self.matrix)),
             "coils": self.coils,
             "snr_db": None if self.snr_db is None else float(self.snr_db),
@@ -158,7 +164,8 @@ def measured(cell: Cell, folder: str | os.PathLike[str] | None = None) -> tuple[
     """
     require(isinstance(cell, Cell), f"cell: got {say(cell)}, want a Cell")
     wrong = PERTURBATIONS[cell.perturbation]
-    generator = stream(0, str(cell.subject), cell.view, *map(str, cell.matrix))
+    names = (cell.view,) if cell.contrast == "cine" else (cell.view, cell.contrast)
+    generator = stream(0, str(cell.subject), *names, *map(str, cell.matrix))
     receiver = Receiver(n_coils=cell.coils, snr_db=cell.snr_db, dead_coils=wrong.dead_coils)
     if isinstance(cell.subject, str):
         full, truth = _real(cell, cell.subject, receiver, generator, folder)
@@ -166,14 +173,16 @@ def measured(cell: Cell, folder: str | os.PathLike[str] | None = None) -> tuple[
         full, truth = acquire(_series(cell), receiver, generator=generator, subject=str(cell.subject), view=cell.view)
         full = replace(full, about=replace(full.about, origin="simulated"))
     else:
-        scan = Scan(view=cell.view, matrix=cell.matrix, frames=cell.frames, receiver=receiver)
+        fixed = CONTRASTS[cell.contrast].fixed_frames is not None
+        frames = None if fixed else cell.frames
+        scan = Scan(view=cell.view, contrast=cell.contrast, matrix=cell.matrix, frames=frames, receiver=receiver)
         full, truth = simulate(Subject(cell.subject, rhythm=wrong.rhythm), scan, generator=generator)
     known = truth.sensitivities
     if wrong.dead_coils:
         truth = _seen_by_the_rest(truth, wrong.dead_coils)
     if wrong.change is not None:
         full = wrong.change(full)
-    mask = Sampling(cell.mask, cell.acceleration).mask(*cell.matrix, cell.frames, generator)
+    mask = Sampling(cell.mask, cell.acceleration).mask(*cell.matrix, full.n_frames, generator)
     undersampled = full.undersample(mask)
     if cell.maps == "espirit":
         return with_maps(undersampled), truth

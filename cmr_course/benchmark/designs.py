@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from cmr_course.benchmark.cells import PERTURBATIONS, Cell
 from cmr_course.metrics import Result, read_results
@@ -15,7 +16,34 @@ from cmr_course.validate import require, say
 
 CLASSICAL = ("zero-filled", "view-sharing", "grappa", "cg-sense", "kt-sparse-sense", "low-rank-sparse")
 """Every classical method, in the order of the book."""
+NETWORKS = ("cascade", "d5c5")
+"""Every network with course weights, in the order of the book."""
+EVERY = (*CLASSICAL, *NETWORKS)
+"""Every method, in the order of the book. A new method is registered by its name here."""
+SHORT = ("zero-filled", "cg-sense", "low-rank-sparse", *NETWORKS)
+"""Those that are compared where one thing differs at a time."""
 MASKS = ("uniform", "kt_uniform")
+ANCHOR = Cell(subject=TEST[0])
+"""One short-axis slice in the middle of the ventricle, 12 frames, 128 x 128, 10 coils, 30 dB, uniform, nominal R = 8,
+ESPIRiT's maps."""
+FACTORS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
+    {
+        "view": ({"view": "4ch"}, {"view": "2ch"}, {"view": "3ch"}),
+        "contrast": ({"contrast": "T1map"}, {"contrast": "T2map"}, {"contrast": "perfusion"}, {"contrast": "tagging"}),
+        "mask": ({"mask": "kt_uniform"}, {"mask": "kt_gaussian"}, {"mask": "kt_radial"}),
+        "R": ({"acceleration": 4.0}, {"acceleration": 12.0}, {"acceleration": 24.0}),
+        "matrix": ({"matrix": (192, 192)}, {"matrix": (96, 96)}, {"matrix": (96, 192)}),
+        "domain": ({"as_series": True},),
+        "noise": ({"snr_db": 20.0}, {"snr_db": 40.0}),
+        "maps": ({"maps": "wrong"}, {"maps": "known"}),
+        "dead coil": ({"perturbation": "dead-coil"},),
+        "rhythm": ({"perturbation": "arrhythmia"},),
+    }
+)
+"""What is changed of the anchor, one thing at a time, the level that says most first. Real series have a design of
+their own (``real``), since their files are not part of the course."""
+CPU_SUBJECTS = 4
+"""Subjects of the anchor in the CPU tier, which is small enough for every build."""
 REAL_SERIES = ("sunnybrook_SC-HF-I-1", "sunnybrook_SC-HF-I-2", "sunnybrook_SC-HF-I-5")
 """Three patients of the Sunnybrook Cardiac Data, central slice; read from a folder, never committed."""
 REALISM_METHODS = ("zero-filled", "cg-sense", "low-rank-sparse")
@@ -54,7 +82,18 @@ def _robustness() -> Design:
 def _real() -> Design:
     levels = product(REAL_SERIES, MASKS, (4.0, 8.0, 24.0))
     cells = [Cell(subject=s, mask=m, acceleration=R) for s, m, R in levels]
-    return Design("three real series, central slice, 128 x 128", tuple(cells), CLASSICAL, needs_real=True)
+    return Design("three real series, central slice, 128 x 128", tuple(cells), EVERY, needs_real=True)
+
+
+def _anchor() -> Design:
+    cells = tuple(replace(ANCHOR, subject=s) for s in TEST[:10])
+    return Design("ten test subjects at the anchor, every method", cells, EVERY)
+
+
+def _factors() -> Design:
+    levels = [level for factor in FACTORS.values() for level in factor]
+    cells = [replace(ANCHOR, subject=s, **level) for level, s in product(levels, TEST[:3])]
+    return Design("three test subjects, one thing different from the anchor at a time", tuple(cells), SHORT)
 
 
 def _realism() -> Design:
@@ -66,7 +105,14 @@ def _realism() -> Design:
 
 
 DESIGNS: Mapping[str, Callable[[], Design]] = MappingProxyType(
-    {"classical": _classical, "robustness": _robustness, "real": _real, "realism": _realism}
+    {
+        "anchor": _anchor,
+        "factors": _factors,
+        "classical": _classical,
+        "robustness": _robustness,
+        "real": _real,
+        "realism": _realism,
+    }
 )
 """What makes each design, by name; Results of a design are in ``results/NAME.jsonl``."""
 
@@ -76,6 +122,17 @@ def design(name: str) -> Design:
     known = isinstance(name, str) and name in DESIGNS
     require(known, f"design: got {say(name)}, want one of {', '.join(DESIGNS)}")
     return DESIGNS[name]()
+
+
+def cpu_tier() -> dict[str, Design]:
+    """What the benchmark recomputes on every build: the anchor with four subjects, the first level of each factor."""
+    anchor, factors = design("anchor"), design("factors")
+    first = {replace(ANCHOR, subject=s, **levels[0]) for levels in FACTORS.values() for s in TEST[:3]}
+    kept = tuple(cell for cell in factors.cells if cell in first)
+    return {
+        "anchor": replace(anchor, cells=anchor.cells[:CPU_SUBJECTS]),
+        "factors": replace(factors, cells=kept),
+    }
 
 
 def subset(chosen: Design, subjects: Sequence[int | str]) -> Design:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cmr_course.acquisition import Reconstructor
 from cmr_course.benchmark.cells import Cell, measured
-from cmr_course.classical import method
+from cmr_course.benchmark.methods import checkpoint, method, require_methods
 from cmr_course.metrics import METRICS as KNOWN_METRICS
 from cmr_course.metrics import Result, append_results, evaluate, read_results, results_of
 from cmr_course.metrics.results import REGIONS as KNOWN_REGIONS
@@ -45,16 +45,17 @@ def score(
     shared = {**cell.columns(acquisition), "reference": REFERENCE, "commit": commit}
     rows: list[Result] = []
     for name, reconstruct in methods.items():
+        told: dict[str, Any] = {**shared, "method": name, "checkpoint": checkpoint(name)}
         began = time.perf_counter()
         try:
             image = reconstruct(acquisition)
         except ValueError:
             undefined = [(metric, region) for region in regions for metric in metrics]
-            rows += [Result(method=name, metric=m, region=r, value=None, **shared) for m, r in undefined]
+            rows += [Result(metric=m, region=r, value=None, **told) for m, r in undefined]
             continue
         seconds = round(time.perf_counter() - began, 3)
         scores = evaluate(image, truth, metrics=metrics, regions=regions)
-        rows += results_of(scores, {**shared, "method": name, "seconds": seconds})
+        rows += results_of(scores, {**told, "seconds": seconds})
     return rows
 
 
@@ -83,8 +84,7 @@ def run(
     workers: processes. tell: called after each cell.
     """
     methods, cells = list(methods), list(dict.fromkeys(cells))
-    for name in methods:
-        method(name)  # unknown names are refused before the first minute of work
+    require_methods(methods)
     _require_names(metrics, regions)
     frames = sorted({cell.frames for cell in cells})
     require(len(frames) < 2, f"cells: got {say(frames)} frames, want one number in a file: Results have no such column")
@@ -112,13 +112,18 @@ def missing(
     metrics: Sequence[str] = METRICS,
     regions: Sequence[str] = REGIONS,
 ) -> list[tuple[Cell, tuple[str, ...]]]:
-    """The cells of which `results` lack rows, each with the methods whose rows they are."""
+    """The cells of which `results` lack rows, each with the methods whose rows they are.
+
+    Rows of a network with other weights than today's do not count.
+    """
     cells = list(dict.fromkeys(cells))
     columns = list(cells[0].asked()) if cells else []
     have = {_identity(row, columns) for row in results}
+    weights = {name: checkpoint(name) for name in methods}
 
     def lacks(cell: Cell, name: str) -> bool:
-        wanted = {(name, metric, region, *cell.asked().values()) for metric in metrics for region in regions}
+        shared = (*cell.asked().values(),)
+        wanted = {(name, weights[name], metric, region, *shared) for metric in metrics for region in regions}
         return not wanted <= have
 
     lacking = [(cell, tuple(name for name in methods if lacks(cell, name))) for cell in cells]
@@ -147,7 +152,7 @@ def _quiet(reconstruct: Reconstructor) -> Reconstructor:
 
 
 def _identity(row: Result, columns: Iterable[str]) -> tuple[Any, ...]:
-    return (row.method, row.metric, row.region, *(getattr(row, name) for name in columns))
+    return (row.method, row.checkpoint, row.metric, row.region, *(getattr(row, name) for name in columns))
 
 
 def select(results: Iterable[Result], **wanted: Any) -> list[Result]:

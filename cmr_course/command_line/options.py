@@ -43,11 +43,11 @@ def progress(items: Iterable[Any], title: str) -> Iterable[Any]:
     return tqdm(items, desc=title, unit="slice", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)
 
 
-def progress_bar(total: int, title: str) -> Any:
+def progress_bar(total: int, title: str, unit: str = "slice") -> Any:
     """A bar of `total` steps on stderr, where that is a terminal: ``update(1)`` for each step, ``close()`` at the end.
 
     ``write(line)`` prints to stdout, above the bar.
     """
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=title, unit="slice", file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)
+    return tqdm(total=total, desc=title, unit=unit, file=sys.stderr, disable=not sys.stderr.isatty(), leave=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Complex, Float
@@ -13,6 +13,7 @@ from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.validate import require
 
 
+@runtime_checkable
 class Loss(Protocol):
     """Every loss: called with a reconstruction, its reference and its acquisition, it returns one number."""
 

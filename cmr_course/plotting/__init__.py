@@ -9,6 +9,7 @@ from __future__ import annotations
 from cmr_course.metrics import heart_box
 from cmr_course.plotting.beating import BeatingHeart, beating
 from cmr_course.plotting.comparison import show_comparison
+from cmr_course.plotting.learning import learning_curve
 from cmr_course.plotting.panels import show_coils, show_errors, show_frames, show_images, show_phase, show_xt
 from cmr_course.plotting.sampled import show_kspace, show_masks
 from cmr_course.plotting.statistics import paired
@@ -21,6 +22,7 @@ __all__ = [
     "beating",
     "compact_png",
     "heart_box",
+    "learning_curve",
     "paired",
     "setup",
     "show_coils",

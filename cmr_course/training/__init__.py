@@ -6,6 +6,7 @@ from cmr_course.training.checkpoints import Checkpoint
 from cmr_course.training.datasets import Source, source_of
 from cmr_course.training.examples import Example
 from cmr_course.training.fit import fit
+from cmr_course.training.launch import launch
 from cmr_course.training.log import read_log
 from cmr_course.training.recipe import (
     Network,
@@ -18,7 +19,9 @@ from cmr_course.training.recipe import (
     Undersampling,
     Validation,
 )
+from cmr_course.training.release import release
 from cmr_course.training.run import TrainingError
+from cmr_course.training.study import study
 
 __all__ = [
     "Checkpoint",
@@ -35,6 +38,9 @@ __all__ = [
     "Undersampling",
     "Validation",
     "fit",
+    "launch",
     "read_log",
+    "release",
     "source_of",
+    "study",
 ]

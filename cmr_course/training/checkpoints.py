@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cmr_course import __version__, simulation
+from cmr_course.checkout import commit
 from cmr_course.networks import build
 from cmr_course.training.recipe import Recipe
 from cmr_course.validate import require
@@ -28,8 +29,9 @@ class Checkpoint:
     """State after `step` steps of the optimiser.
 
     weights, optimiser: their state dicts. recipe: as plain values. best: the best score so far and its step, None
-    before the first validation. gradient: the usual norm of a gradient. generators: states of torch's generators.
-    seconds: of training so far. versions: of what made it. The learning rate follows from step and recipe.
+    before the first validation. gradient: the usual norm of a gradient. sums: of what the next line of the log tells.
+    generators: states of torch's generators.
+    seconds: of training so far, on `device`. versions: of what made it. The learning rate follows from step and recipe.
     """
 
     step: int
@@ -38,7 +40,9 @@ class Checkpoint:
     recipe: Mapping[str, Any]
     best: tuple[float, int] | None = None
     gradient: float | None = None
+    sums: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    device: str = ""
     generators: Mapping[str, Tensor] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -54,7 +58,9 @@ class Checkpoint:
             raise FileNotFoundError(2, "no such file", str(path))
         try:
             found = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, OSError) as error:
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path}: is damaged, or no checkpoint: it holds more than tensors and numbers") from error
+        except Exception as error:  # what a damaged pickle does, nobody knows: IndexError, TypeError, …
             raise ValueError(f"{path}: is damaged, or no checkpoint: {' '.join(str(error).split())[:200]}") from error
         good = isinstance(found, dict) and found.pop("kind", None) == KIND
         require(good, f"{path}: is not a checkpoint of a training, want a {LAST} or {BEST} that it wrote")
@@ -68,13 +74,14 @@ class Checkpoint:
         recipe = Recipe.of(self.recipe)
         network = build(recipe.network.name, recipe.network.settings)
         load_weights(network, self.weights, "checkpoint")
-        return network.eval()
+        return network.eval().requires_grad_(False)
 
 
 def versions() -> dict[str, str]:
     """Of what decides the result of a training."""
     return {
         "cmr_course": __version__,
+        "commit": commit(),
         "simulation": simulation.VERSION,
         "torch": str(torch.__version__),
         "python": platform.python_version(),

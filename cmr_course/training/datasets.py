@@ -8,9 +8,9 @@ coils, noise, crops and windows are all drawn from the stream that belongs to th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,19 +18,23 @@ from torch.utils.data import DataLoader, Dataset
 
 from cmr_course.acquisition import Acquisition, Truth
 from cmr_course.benchmark import Cell, measured
-from cmr_course.coils import rss, with_maps
+from cmr_course.coils import espirit, expand, rss, with_maps
 from cmr_course.data import Case, CineSeries, acquire, open_tree, read_series, stream, truth_of, truth_path
 from cmr_course.fourier import ifft2c
 from cmr_course.receiver import Receiver
 from cmr_course.sampling import Mask, Sampling
 from cmr_course.simulation import Scan, Subject, simulate
 from cmr_course.splits import require_training_seed
-from cmr_course.training.examples import Example, cropped, drawn_mask, like_espirit, windowed
+from cmr_course.training.examples import Example, cropped, drawn_mask, in_phase, like_espirit, windowed
 from cmr_course.training.recipe import Recipe, SeriesData, SimulatedData, TreeData, Validation
 from cmr_course.validate import require
 from cmr_course.workers import warm_up
 
+ENDINGS = (".npz", ".nii", ".nii.gz")
+"""Of files that hold a series."""
 
+
+@runtime_checkable
 class Source(Protocol):
     """Examples to train with, by number; and whole subjects to validate on."""
 
@@ -53,6 +57,23 @@ def source_of(recipe: Recipe) -> Source:
     return FromSeries.of(recipe.data, recipe.seed, held)
 
 
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """A fully sampled scan, its truth, and ESPIRiT's maps for each size of ACS that was asked for."""
+
+    full: Acquisition
+    truth: Truth
+    name: str
+    maps: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def estimated(self, mask: Mask) -> Tensor:
+        """ESPIRiT's maps from the ACS of `mask`, which is the same in all masks that have one of this size."""
+        acs = (mask.acs[0], self.full.matrix[1] if mask.sampled.shape[-1] == 1 else mask.acs[1])
+        if acs not in self.maps:
+            self.maps[acs] = espirit(self.full.kspace, acs)
+        return self.maps[acs]
+
+
 @dataclass(frozen=True)
 class Simulated:
     """Subjects of the simulator. together: so many examples in a row share matrix, frames and coils: a batch."""
@@ -60,11 +81,24 @@ class Simulated:
     data: SimulatedData
     seed: int
     together: int = 1
+    kept: dict[int, Scanned] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def example(self, number: int) -> Example:
         """A subject drawn from the training seeds, measured, undersampled."""
+        turn, place = divmod(number, self.together)
+        scanned = self._scanned(turn // self.data.reuse * self.together + place)
+        return _prepared(scanned, self.data, stream(self.seed, "example", number), f"{scanned.name}, example {number}")
+
+    def _scanned(self, number: int) -> Scanned:
+        """A fully sampled scan; the last one is kept, since examples that follow may be of it, too."""
+        if number not in self.kept:
+            self.kept.clear()
+            self.kept[number] = self._scan(number)
+        return self.kept[number]
+
+    def _scan(self, number: int) -> Scanned:
         data, shapes = self.data, stream(self.seed, "shape", number // self.together)
-        generator = stream(self.seed, "example", number)
+        generator = stream(self.seed, "scan", number)
         matrix, frames, coils = (_one(options, shapes) for options in (data.matrices, data.frames, data.coils))
         first, end = data.subjects
         subject = Subject(require_training_seed(first + int(torch.randint(end - first, (), generator=generator))))
@@ -78,7 +112,7 @@ class Simulated:
             full, truth = acquire(series, receiver, generator=generator, subject=str(subject.seed), view=scan.view)
         else:
             full, truth = simulate(subject, replace(scan, receiver=receiver), generator=generator)
-        return _prepared(full, truth, data, generator, f"simulated subject {subject.seed}, example {number}")
+        return Scanned(full, truth, f"simulated subject {subject.seed}")
 
     def held_out(self, validation: Validation) -> Sequence[Example]:
         """Validation seeds, as the benchmark measures them."""
@@ -128,12 +162,15 @@ class FromTree:
         """A slice: each once in an epoch, in an order of its own."""
         case, index = self.slices[_place(number, len(self.slices), self.seed)]
         generator = stream(self.seed, "example", number)
-        acquisition, reference = _stored(case, index)
+        acquisition, reference, coil_images = _stored(case, index)
         if case.fully_sampled:
             mask = drawn_mask(self.data.masks, (*acquisition.matrix, acquisition.n_frames), generator)
-            acquisition, reference = _undersampled(acquisition, reference, mask, self.data.readout, generator)
+            maps = _estimated(acquisition.undersample(mask))
+            reference = in_phase(reference, coil_images, maps)
+            acquisition, reference = _undersampled(acquisition, reference, maps, mask, self.data.readout, generator)
         else:
-            acquisition = with_maps(acquisition)
+            maps = _estimated(acquisition)
+            acquisition, reference = acquisition.with_sensitivities(maps), in_phase(reference, coil_images, maps)
         name = f"{case.relative}, slice {index}, example {number}"
         return windowed(Example(acquisition, reference, (name,)), self.data.window, generator)
 
@@ -141,7 +178,7 @@ class FromTree:
         """Every slice of the subjects that are held out."""
         found = []
         for case, index in self.held:
-            acquisition, reference = _stored(case, index)
+            acquisition, reference, _ = _stored(case, index)
             name = f"{case.relative}, slice {index}"
             if case.fully_sampled:
                 found += _under_all(acquisition, reference, validation, name, stream(self.seed, "validation", name))
@@ -164,7 +201,10 @@ class FromSeries:
         """Read the folder; `held` are the names of series to validate on."""
         folder = Path(data.folder)
         require(folder.is_dir(), f"data.folder: got {data.folder}, want a folder of series")
-        paths = {path.name.split(".")[0]: path for path in sorted(folder.iterdir()) if _is_series(path)}
+        paths: dict[str, Path] = {}
+        for path in filter(_is_series, sorted(folder.iterdir())):
+            other = paths.setdefault(_subject(path), path)
+            require(other == path, f"{data.folder}: got {other.name} and {path.name}, want one series of each name")
         train, test = _split(list(paths), data.subjects, held, data.folder)
         require(bool(train), f"{data.folder}: got no series to train with, want at least one")
         return cls(data, seed, *({name: _shown(paths[name], data) for name in names} for names in (train, test)))
@@ -177,7 +217,8 @@ class FromSeries:
         receiver = Receiver(n_coils=_one(self.data.coils, generator), snr_db=_between(self.data.snr_db, generator))
         series = self.series[name].select(slices=[index])
         full, truth = acquire(series, receiver, generator=generator, subject=name)
-        return _prepared(full, truth, self.data, generator, f"series {name}, slice {index}, example {number}")
+        named = f"series {name}, slice {index}"
+        return _prepared(Scanned(full, truth, named), self.data, generator, f"{named}, example {number}")
 
     def held_out(self, validation: Validation) -> Sequence[Example]:
         """Every slice of the series that are held out, with the first number of coils, at the validation's SNR."""
@@ -209,7 +250,7 @@ def batches(recipe: Recipe, source: Source, first: int, last: int, rank: int, pr
     """Batches `first` to before `last` of this process, in order, made by the recipe's workers."""
     numbered = _Numbered(source, recipe.batch, rank, processes)
     if not recipe.workers:
-        return (numbered[number] for number in range(first, last))
+        return _made_here(numbered, first, last)
     loader = DataLoader(
         numbered,
         batch_size=None,
@@ -218,8 +259,21 @@ def batches(recipe: Recipe, source: Source, first: int, last: int, rank: int, pr
         multiprocessing_context="spawn",
         worker_init_fn=_began,
         prefetch_factor=2,
+        generator=torch.Generator(),  # else it takes a number from the one that dropout draws from
     )
     return iter(loader)
+
+
+def _made_here(numbered: _Numbered, first: int, last: int) -> Iterator[Example]:
+    """Batches made on one thread, as workers make them: sums over several differ in their last bit."""
+    for number in range(first, last):
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            example = numbered[number]
+        finally:
+            torch.set_num_threads(threads)
+        yield example
 
 
 def _began(worker: int) -> None:
@@ -227,30 +281,33 @@ def _began(worker: int) -> None:
     warm_up()
 
 
-def _prepared(
-    full: Acquisition, truth: Truth, data: SimulatedData | SeriesData, generator: torch.Generator, name: str
-) -> Example:
-    """Mask, crop and maps of fully sampled simulated data."""
+def _prepared(scanned: Scanned, data: SimulatedData | SeriesData, generator: torch.Generator, name: str) -> Example:
+    """Mask, crop and maps of a fully sampled simulated scan."""
+    full, truth = scanned.full, scanned.truth
     assert truth.sensitivities is not None
     mask = drawn_mask(data.masks, (*full.matrix, full.n_frames), generator)
+    maps, reference = truth.sensitivities, truth.image
     if data.maps == "espirit":
-        acquisition, reference = _undersampled(full, truth.image, mask, data.readout, generator)
-    else:
-        known = replace(full, sensitivities=truth.sensitivities)
-        acquisition, reference = _undersampled(known, truth.image, mask, data.readout, generator)
+        maps = scanned.estimated(mask)
+        reference = in_phase(reference, expand(reference, truth.sensitivities), maps)
+    acquisition, reference = _undersampled(full, reference, maps, mask, data.readout, generator)
     if data.maps == "perturbed":
         acquisition, reference = like_espirit(acquisition, reference, _between(data.map_error, generator), generator)
     return windowed(Example(acquisition, reference, (name,)), data.window, generator)
 
 
 def _undersampled(
-    full: Acquisition, reference: Tensor, mask: Mask, readout: int | None, generator: torch.Generator
+    full: Acquisition,
+    reference: Tensor,
+    maps: Tensor,
+    mask: Mask,
+    readout: int | None,
+    generator: torch.Generator,
 ) -> tuple[Acquisition, Tensor]:
-    """Cut to `readout` columns, with ESPIRiT maps of the whole picture where it has none, and undersampled."""
-    if full.sensitivities is None:
-        full = replace(full, sensitivities=with_maps(full.undersample(mask)).sensitivities)
+    """`full` with `maps`, cut to `readout` columns where the mask allows it, undersampled."""
     along = mask.sampled.shape[-1] == 1
-    cut, reference = cropped(full, reference, readout if along else None, generator)
+    known = replace(full, sensitivities=maps)
+    cut, reference = cropped(known, reference, readout if along else None, generator)
     return cut.undersample(mask), reference
 
 
@@ -267,18 +324,29 @@ def _under_all(
     return found
 
 
-def _stored(case: Case, index: int) -> tuple[Acquisition, Tensor]:
-    """A slice of a file and its reference: the truth beside the tree, or the root sum of squares of the full file."""
+def _estimated(acquisition: Acquisition) -> Tensor:
+    """ESPIRiT's maps."""
+    return espirit(acquisition.kspace, acquisition.acs)
+
+
+def _stored(case: Case, index: int) -> tuple[Acquisition, Tensor, Tensor]:
+    """A slice of a file, its reference, and the coil images that the reference is of.
+
+    The reference is the truth beside the tree, or the root sum of squares of the full file.
+    """
     acquisition = case.acquisition(slices=[index])
-    if truth_path(case).is_file():
-        return acquisition, truth_of(case, slices=[index]).image
+    truth = truth_of(case, slices=[index]) if truth_path(case).is_file() else None
+    if truth is not None and truth.sensitivities is not None:
+        return acquisition, truth.image, expand(truth.image, truth.sensitivities)
     whole = acquisition
     if not case.fully_sampled:
         full = replace(case, mask_kind="", acceleration=1, task="")
-        require(full.path.is_file(), f"{case.path}: got neither a truth nor {full.path}, want one to aim at")
+        wanted = f"neither a truth with coil maps nor {full.path}"
+        require(full.path.is_file(), f"{case.path}: got {wanted}, want one to aim at")
         whole = full.acquisition(slices=[index])
-    image = rss(ifft2c(whole.kspace))
-    return acquisition, torch.complex(image, torch.zeros_like(image))
+    coil_images = ifft2c(whole.kspace)
+    image = rss(coil_images)
+    return acquisition, torch.complex(image, torch.zeros_like(image)) if truth is None else truth.image, coil_images
 
 
 def _shown(path: Path, data: SeriesData) -> CineSeries:
@@ -293,7 +361,12 @@ def _shown(path: Path, data: SeriesData) -> CineSeries:
 
 
 def _is_series(path: Path) -> bool:
-    return path.is_dir() or path.name.endswith((".npz", ".nii", ".nii.gz"))
+    return not path.name.startswith(".") and (path.is_dir() or path.name.endswith(ENDINGS))
+
+
+def _subject(path: Path) -> str:
+    """The file name without its ending."""
+    return next((path.name.removesuffix(ending) for ending in ENDINGS if path.name.endswith(ending)), path.name)
 
 
 def _split(names: list[str], wanted: tuple[str, ...], held: tuple[str, ...], where: str) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from cmr_course.acquisition import Acquisition
-from cmr_course.coils import rss
+from cmr_course.coils import combine, rss
 from cmr_course.coils.calibration import calibration_region
 from cmr_course.fourier import fft2c, ifft2c
 from cmr_course.image import center_pad
@@ -19,7 +20,7 @@ from cmr_course.sampling import Mask, Sampling
 from cmr_course.training.recipe import Undersampling
 from cmr_course.validate import require
 
-SUPPORT = 0.05
+SUPPORT = 0.01
 """ESPIRiT's maps are zero without signal; here, where the image of the ACS is below this share of its peak."""
 
 
@@ -65,9 +66,10 @@ def drawn_mask(masks: Undersampling, shape: tuple[int, int, int], generator: tor
     low, high = masks.acceleration
     acceleration = low + (high - low) * float(torch.rand((), generator=generator))
     if kind != "kt_gaussian":
-        first = round(low + 0.499)
+        first = math.ceil(low)
         acceleration = float(first + _drawn(max(int(high) - first + 1, 1), generator))
     offset = _drawn(int(acceleration), generator) if kind == "uniform" else 0
+    acceleration = 1.0 if kind == "full" else acceleration
     return Sampling(kind, acceleration, masks.acs, offset=offset).mask(*shape, generator)
 
 
@@ -109,6 +111,19 @@ def like_espirit(
     seen = low > SUPPORT * low.amax((-2, -1), keepdim=True)
     maps = maps * (phase.conj() * seen)[:, :, None]
     return replace(acquisition, sensitivities=maps).with_scale(), reference * phase
+
+
+def in_phase(
+    reference: Complex[Tensor, "batch frame y x"],
+    coil_images: Complex[Tensor, "batch frame coil y x"],
+    maps: Complex[Tensor, "batch map_frame coil y x"],
+) -> Complex[Tensor, "batch frame y x"]:
+    """`reference` with the phase that its coil images have when `maps` combine them.
+
+    The phase of maps is free, and ESPIRiT chooses its own: an image with another one cannot be reached with them.
+    """
+    together = combine(coil_images, maps)
+    return torch.polar(reference.abs(), together.angle())
 
 
 def windowed(example: Example, frames: int | None, generator: torch.Generator) -> Example:

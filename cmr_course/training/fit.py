@@ -41,4 +41,5 @@ def fit(
             run.optimiser.step()
             run.optimiser.zero_grad()
             run.finish(step)
+        run.stop()
         return run.network.eval()

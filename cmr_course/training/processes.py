@@ -12,6 +12,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from cmr_course.checkout import device_name
 from cmr_course.training.recipe import Recipe
 from cmr_course.validate import require
 
@@ -28,6 +29,11 @@ class World:
     def first(self) -> bool:
         """Whether this is the process that writes files."""
         return self.rank == 0
+
+    def name(self) -> str:
+        """The devices in words."""
+        one = device_name(self.device)
+        return one if self.size == 1 else f"{self.size} processes, {one}"
 
     def spread(self, network: nn.Module) -> nn.Module:
         """`network`, whose gradients are averaged over all processes in every backward pass."""

@@ -12,7 +12,8 @@ import yaml
 
 from cmr_course.losses import LOSSES
 from cmr_course.networks import NETWORKS
-from cmr_course.sampling import KINDS
+from cmr_course.sampling import KINDS, Sampling
+from cmr_course.simulation import CONTRASTS, VIEWS
 from cmr_course.splits import TRAINING, VALIDATION
 from cmr_course.training.settings import plain, read, require_known
 from cmr_course.validate import is_number, is_whole, require, require_positive, require_whole, say
@@ -41,6 +42,9 @@ class Undersampling:
         for kind in self.kinds:
             require_known(f"masks.kinds {say(kind)}", kind, KINDS)
         _require_range("masks.acceleration", self.acceleration, 1, math.inf)
+        low, high = self.acceleration
+        whole = math.ceil(low) <= high or set(self.kinds) == {"kt_gaussian"}
+        require(whole, f"masks.acceleration: got {say(self.acceleration)}, want a whole number between them")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,9 @@ class SimulatedData:
     one of each is drawn, the shape once for a batch. snr_db, map_error: drawn between two numbers; map_error is the
     strength of :func:`cmr_course.receiver.perturb_maps`.
     as_series: share of examples that are turned into a magnitude series first and measured like a real one.
-    maps: ``known``, ``perturbed`` (known ones made to look like ESPIRiT's) or ``espirit``, from each mask's ACS.
+    maps: ``known``, ``perturbed`` (known ones made to look like ESPIRiT's, which costs less) or ``espirit``, from each
+    mask's ACS.
+    reuse: so many examples in a row are of one scan, each with another mask and another crop.
     readout: so many neighbouring columns of the image, so many readout points: a crop along the axis that masks of
     whole readouts sample fully, so the physics of what is left stays exact. None keeps all.
     window: so many neighbouring frames, circular in time, whose middle one is the reference; None keeps all.
@@ -69,17 +75,22 @@ class SimulatedData:
     maps: str = "perturbed"
     map_error: tuple[float, float] = (0.0, 0.06)
     masks: Undersampling = field(default_factory=Undersampling)
+    reuse: int = 1
     readout: int | None = None
     window: int | None = None
 
     def __post_init__(self) -> None:
         _require_kind(self, "simulated")
+        require_whole("data.reuse", self.reuse)
         first, end = self.subjects
         inside = is_whole(first) and is_whole(end) and first in TRAINING and end - 1 in TRAINING
         wanted = f"training subjects, from {TRAINING[0]} up to {TRAINING[-1] + 1}"
         require(inside and first < end, f"data.subjects: got {say(self.subjects)}, want {wanted}")
         for name in ("views", "contrasts", "matrices", "frames", "coils"):
             require(bool(getattr(self, name)), f"data.{name}: got none, want at least one")
+        _require_views("data", self.views)
+        for contrast in self.contrasts:
+            require_known(f"data.contrasts {say(contrast)}", contrast, CONTRASTS)
         _require_range("data.snr_db", self.snr_db, -200, 200)
         _require_range("data.map_error", self.map_error, 0, 0.99)
         share = self.as_series
@@ -231,6 +242,9 @@ class Validation:
             require(bool(getattr(self, name)), f"validation.{name}: got none, want at least one")
         for kind in self.masks:
             require_known(f"validation.masks {say(kind)}", kind, KINDS)
+            for acceleration in self.accelerations:
+                Sampling(kind, acceleration)
+        _require_views("validation", self.views)
 
 
 @dataclass(frozen=True)
@@ -346,6 +360,11 @@ def _require_crop(data: Any) -> None:
         require_whole("data.readout", data.readout, 8)
     odd = data.window is None or (is_whole(data.window) and data.window > 0 and data.window % 2 == 1)
     require(odd, f"data.window: got {say(data.window)}, want an odd number of frames, or None")
+
+
+def _require_views(where: str, views: tuple[str, ...]) -> None:
+    for view in views:
+        require_known(f"{where}.views {say(view)}", view, VIEWS)
 
 
 def _require_range(name: str, pair: tuple[float, float], low: float, high: float) -> None:

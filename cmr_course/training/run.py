@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ from cmr_course.training.datasets import Source, batches, source_of
 from cmr_course.training.examples import Example
 from cmr_course.training.log import append_log, cut_log
 from cmr_course.training.processes import World
-from cmr_course.training.recipe import Optimiser, Recipe
+from cmr_course.training.recipe import Optimiser, Recipe, SimulatedData
 from cmr_course.training.validation import validate
 from cmr_course.validate import require, require_whole
 from cmr_course.weights.store import load_weights
@@ -93,9 +94,12 @@ class Run:
         if found is not None:
             optimiser.load_state_dict(dict(found.optimiser))
             run.step, run.best, run.gradient, run.seconds = found.step, found.best, found.gradient, found.seconds
+            run.sums.update(found.sums)
             set_generators(found.generators)
         if world.first:
             folder.mkdir(parents=True, exist_ok=True)
+            for partial in folder.glob(".*.partial"):  # of a training that was killed while it wrote
+                partial.unlink(missing_ok=True)
             atomically(folder / RECIPE, lambda partial: partial.write_text(recipe.text(), encoding="utf-8"))
             cut_log(folder / LOG, run.step)
         return run
@@ -126,9 +130,12 @@ class Run:
     def loss(self, example: Example) -> Tensor:
         """The weighted loss of `example`; its terms are noted for the log."""
         self.trained.train()
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            reconstruction = self.trained(example.acquisition)
-        loss, terms = total(self.losses, reconstruction, example.reference, example.acquisition)
+        try:
+            with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+                reconstruction = self.trained(example.acquisition)
+            loss, terms = total(self.losses, reconstruction, example.reference, example.acquisition)
+        except ValueError as error:  # conjugate gradients, for one, refuse NaN before the loss can be it
+            raise TrainingError(self._told(str(error), example)) from error
         if not bool(torch.isfinite(loss)):
             raise TrainingError(self._told(f"the loss is {float(loss)}", example))
         for name, value in {"loss": loss.detach(), **terms}.items():
@@ -141,7 +148,7 @@ class Run:
         limit = float("inf") if self.recipe.clip is None else self.recipe.clip
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
         usual = norm if self.gradient is None else self.gradient
-        if not norm <= self.recipe.explosion * max(usual, 1e-30):  # NaN, too
+        if not (math.isfinite(norm) and norm <= self.recipe.explosion * max(usual, 1e-30)):
             raise TrainingError(self._told(f"the gradient has norm {norm:.3g}, usually {usual:.3g}", example))
         self.gradient = USUAL * usual + (1 - USUAL) * norm
         self.sums["gradient"] = self.sums.get("gradient", 0.0) + norm * self.recipe.accumulation
@@ -159,17 +166,25 @@ class Run:
         if self._due(recipe.checkpoint_every):
             self.save(LAST)
 
+    def stop(self) -> None:
+        """Save what ends between two checkpoints, because it was to go on `until` there."""
+        if self.step % self.recipe.checkpoint_every and self.step != self.recipe.steps:
+            self.save(LAST)
+
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.recipe.steps
 
     def _log(self) -> None:
         """The mean since the last line."""
         number = self.recipe.log_every * self.recipe.accumulation
-        means = {name: torch.as_tensor(value, device=self.world.device) / number for name, value in self.sums.items()}
+        values = {name: round(self._everywhere(value) / number, 8) for name, value in self.sums.items()}
         self.sums.clear()
-        values = {name: round(float(self.world.mean(value.float())), 8) for name, value in means.items()}
         if self.world.first:
             append_log(self.folder / LOG, {"step": self.step, **values, "rate": self.optimiser.param_groups[0]["lr"]})
+
+    def _everywhere(self, value: float | Tensor) -> float:
+        """The mean of `value` over all processes."""
+        return float(self.world.mean(torch.as_tensor(value, dtype=torch.float64, device=self.world.device)))
 
     def _validate(self) -> None:
         if self.held_out is None:
@@ -185,6 +200,7 @@ class Run:
 
     def save(self, name: str) -> None:
         """Write the state to the file `name`."""
+        sums = {name: self._everywhere(value) for name, value in self.sums.items()}
         if not self.world.first:
             return
         now = time.perf_counter()
@@ -196,7 +212,9 @@ class Run:
             recipe=self.recipe.plain(),
             best=self.best,
             gradient=self.gradient,
+            sums=sums,
             seconds=round(self.seconds, 1),
+            device=self.world.name(),
             generators=generators(),
             versions=versions(),
         ).save(self.folder / name)
@@ -238,5 +256,11 @@ def _require_same(old: Recipe, new: Recipe, folder: Path) -> None:
     """A training goes on with the recipe it was begun with, but for what does not change its steps."""
     before, after = old.plain(), new.plain()
     changed = [name for name in after if name not in MAY_DIFFER and before.get(name) != after[name]]
+    if not isinstance(new.data, SimulatedData) and _held(old) != _held(new):
+        changed.append("validation.subjects, which are not trained with")
     wanted = "want the recipe it was begun with, another folder, or resume=False"
     require(not changed, f"{folder}: holds a training with another {', '.join(changed)}, {wanted}")
+
+
+def _held(recipe: Recipe) -> set[int | str]:
+    return set() if recipe.validation is None else set(recipe.validation.subjects)

@@ -72,7 +72,10 @@ def load(name: str) -> nn.Module:
 
 
 def load_file(path: Path | str) -> nn.Module:
-    """The method whose weights are in `path`, a ``.safetensors`` file with its ``.yaml`` beside it."""
+    """The method whose weights are in `path`, a ``.safetensors`` file with its ``.yaml`` beside it.
+
+    Its parameters are fixed, so that a call keeps nothing for a gradient; ``requires_grad_()`` makes it learn again.
+    """
     path = _file(path)
     if not path.is_file():
         raise FileNotFoundError(2, "no such file", str(path))
@@ -84,9 +87,11 @@ def load_file(path: Path | str) -> nn.Module:
         weights = read_tensors(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: is damaged, or holds no weights: {error}") from error
+    good = isinstance(told.network, Mapping) and "name" in told.network
+    require(good, f"{path.with_suffix('.yaml')}: network: got {say(told.network)}, want its name and settings")
     network = build(told.network["name"], told.network.get("settings", {}))
     load_weights(network, weights, str(path))
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def save(path: Path | str, weights: Mapping[str, Tensor], told: Provenance) -> None:
@@ -96,8 +101,12 @@ def save(path: Path | str, weights: Mapping[str, Tensor], told: Provenance) -> N
     bytes_ = sum(value.numel() * value.element_size() for value in weights.values())
     require(bytes_ <= LARGEST, f"weights: got {bytes_ / 2**20:.2f} MiB, want at most {LARGEST / 2**20:g} MiB")
     partial = path.with_name(f".{path.name}.partial")
-    write_tensors({name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial)
-    partial.replace(path)
+    copies = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}  # stages may share
+    try:
+        write_tensors(copies, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     text = yaml.safe_dump(vars(told), sort_keys=False, allow_unicode=True, width=100)
     path.with_suffix(".yaml").write_text(text, encoding="utf-8")
 
