@@ -18,8 +18,8 @@ import torch
 
 import cmr_course.data.series
 from cmr_course import __main__ as command_line
-from cmr_course import classical, sampling
-from cmr_course.command_line import reconstruct
+from cmr_course import classical, sampling, weights
+from cmr_course.command_line import methods
 from cmr_course.command_line.signals import interruptible
 from cmr_course.data import Case, matlab, open_tree, read_images, truth_path, validate, write_case
 from cmr_course.metrics import COLUMNS
@@ -451,10 +451,12 @@ def test_help_is_fast_because_it_loads_neither_torch_nor_h5py():
 
 
 def test_help_names_every_method():
-    assert reconstruct.METHODS.removesuffix(" (cg-sense)").split(", ") == list(classical.METHODS)
+    told = methods.HELP.replace(";", ",").replace(":", ",").split(", ")
+    assert told[: len(classical.METHODS)] == list(classical.METHODS)
+    assert set(weights.names()) <= set(told)
 
 
-@pytest.mark.parametrize("command", ["", "simulate", "reconstruct", "evaluate"])
+@pytest.mark.parametrize("command", ["", "simulate", "reconstruct", "evaluate", "train", "benchmark"])
 def test_every_command_has_help(capsys, command):
     assert course(*[command] * bool(command), "--help") == 0
     assert "usage: cmr-course" in capsys.readouterr().out

@@ -18,9 +18,9 @@ from cmr_course.benchmark.designs import (
     subset,
 )
 from cmr_course.benchmark.likeness import Likeness, likeness, likeness_table
-from cmr_course.benchmark.methods import method, names
+from cmr_course.benchmark.methods import checkpoint, method, names
 from cmr_course.benchmark.runner import missing, run, score, select
-from cmr_course.benchmark.summary import seconds_of, summary
+from cmr_course.benchmark.summary import drift, seconds_of, summary
 
 __all__ = [
     "ANCHOR",
@@ -36,9 +36,11 @@ __all__ = [
     "Likeness",
     "Perturbation",
     "breathing",
+    "checkpoint",
     "committed",
     "cpu_tier",
     "design",
+    "drift",
     "likeness",
     "likeness_table",
     "measured",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean, median
 
@@ -40,6 +41,24 @@ def summary(rows: Iterable[Result], design: Design, metric: str = "psnr", region
             by_place.setdefault((label, row.method), []).append(row.value)
     labels = list(dict.fromkeys(wanted.values()))
     return _table(labels, design.methods, by_place, f"{metric}, {region}")
+
+
+def drift(rows: Iterable[Result], record: Iterable[Result]) -> dict[str, float]:
+    """By metric the largest difference between `rows` and those of `record` that have the same key; inf where one of
+    them is undefined and the other is not. Empty where they share no row.
+    """
+    before = {row.key: row.value for row in record}
+    found: dict[str, float] = {}
+    for row in rows:
+        if row.key in before:
+            found[row.metric] = max(found.get(row.metric, 0.0), _apart(row.value, before[row.key]))
+    return found
+
+
+def _apart(one: float | None, other: float | None) -> float:
+    if one is None or other is None:
+        return 0.0 if one is other else math.inf
+    return 0.0 if one == other else abs(one - other)
 
 
 def what(cell: object) -> str:

@@ -10,13 +10,16 @@ from cmr_course.command_line.options import count, progress_bar
 
 if TYPE_CHECKING:
     from cmr_course.benchmark import Design
+    from cmr_course.metrics import Result
 
 HELP = "score every method on the same simulated hearts"
+
+OUT = Path("_build/benchmark")
 
 DESCRIPTION = """Score methods on the cells of the benchmark: an anchor (ten test subjects, one short-axis slice,
 uniform mask, nominal R = 8) by every method, and cells in which one thing differs from it, by a short list of methods.
 Results go to DIR/anchor.jsonl and DIR/factors.jsonl after each cell; typed again, a run goes on where it was stopped.
-An estimate of the time comes first."""
+An estimate of the time comes first, and at the end how far the scores are from those that the course has committed."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", choices=("anchor", "factors"), help="one of the two designs (both)")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="names, or files of weights (those of the design)")
     parser.add_argument("--workers", type=count, default=1, help="processes (1)")
-    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("results"), help="folder to write (results)")
+    parser.add_argument("--out", type=Path, metavar="DIR", default=OUT, help=f"folder to write ({OUT})")
     parser.add_argument("--estimate", action="store_true", help="say how much there is to do, and do nothing")
 
 
@@ -34,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from contextlib import closing
     from dataclasses import replace
 
-    from cmr_course.benchmark import missing, run, summary
+    from cmr_course.benchmark import drift, missing, run, summary
     from cmr_course.checkout import commit
     from cmr_course.metrics import read_results
 
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
             settings = {"workers": args.workers, "commit": commit(), "tell": bar.update}
             rows = run(design.cells, design.methods, paths[name], **settings)
         print(f"\n{name}: {design.title}\n{summary(rows, design)}")
+        told = ", ".join(f"{metric} {value:.2g}" for metric, value in drift(rows, _committed(name)).items())
+        print(f"largest difference from the committed Results: {told or 'they have none of these'}")
 
 
 def _designs(tier: str, only: str | None) -> dict[str, Design]:
@@ -67,6 +72,16 @@ def _designs(tier: str, only: str | None) -> dict[str, Design]:
 
     designs = cpu_tier() if tier == "cpu" else {name: design(name) for name in ("anchor", "factors")}
     return {name: one for name, one in designs.items() if only in (None, name)}
+
+
+def _committed(name: str) -> list[Result]:
+    """The Results of the repository; none where only the package is installed."""
+    from cmr_course.benchmark import committed
+
+    try:
+        return committed(name)
+    except FileNotFoundError:
+        return []
 
 
 def _minutes(todo: list) -> float:  # type: ignore[type-arg]

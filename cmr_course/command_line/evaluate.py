@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cmr_course.command_line import reconstruct
+from cmr_course.command_line.methods import HELP as METHODS
 from cmr_course.command_line.options import progress
+from cmr_course.command_line.reconstruct import choosing
 from cmr_course.workers import warm_up
 
 if TYPE_CHECKING:
@@ -16,11 +19,12 @@ if TYPE_CHECKING:
     from cmr_course.data import Case, Tree
     from cmr_course.metrics import Result
 
-HELP = "score reconstructions: NMSE, PSNR, SSIM on screen and as CSV"
+HELP = "score a method, or its reconstructions: NMSE, PSNR, SSIM on screen and as CSV"
 
-DESCRIPTION = """Score what `cmr-course reconstruct` wrote below DIR. The reference is the truth file beside the tree
-where there is one (simulated data: the noise-free coil-combined image), else the root sum of squares of the fully
-sampled file. PSNR and SSIM take the maximum of the reference series as data range."""
+DESCRIPTION = """Score what `cmr-course reconstruct` wrote below DIR, or METHOD, whose images are then not kept. The
+reference is the truth file beside the tree where there is one (simulated data: the noise-free coil-combined image),
+else the root sum of squares of the fully sampled file. PSNR and SSIM take the maximum of the reference series as data
+range."""
 
 TRUTH = "noise-free truth"
 RSS = "root sum of squares, fully sampled"
@@ -29,27 +33,46 @@ RSS = "root sum of squares, fully sampled"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command to `parser`."""
     parser.add_argument("tree", type=Path, metavar="TREE", help="root of the tree that was reconstructed")
-    parser.add_argument("--reconstruction", type=Path, required=True, metavar="DIR", help="what reconstruct wrote")
+    scored = parser.add_mutually_exclusive_group(required=True)
+    scored.add_argument("--reconstruction", type=Path, metavar="DIR", help="what reconstruct wrote")
+    scored.add_argument("--method", metavar="METHOD", help=METHODS.removesuffix(" (cg-sense)"))
+    choosing(parser)
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each slice and frame there too")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score every reconstruction of `args`."""
+    """Score every reconstruction of `args`, made first where a method is named."""
+    import tempfile
+
+    if args.csv is not None and (args.csv.is_dir() or not args.csv.resolve().parent.is_dir()):
+        raise ValueError(f"--csv: got {args.csv}, want a file in a folder that is there")
+    if args.method is None:
+        for name, usual in (("mask", None), ("acceleration", None), ("acs", None), ("slices", None), ("only", "*")):
+            if getattr(args, name) != usual:
+                raise ValueError(f"--{name}: got it with --reconstruction, want it with --method")
+        _evaluate(args, args.reconstruction)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "reconstruction"
+        reconstruct.run(argparse.Namespace(**{**vars(args), "out": made}))
+        _evaluate(args, made)
+
+
+def _evaluate(args: argparse.Namespace, reconstruction: Path) -> None:
+    """Score the files below `reconstruction`."""
     from cmr_course.data import open_tree
     from cmr_course.metrics import format_table, write_csv
 
-    if not args.reconstruction.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(args.reconstruction))
-    if args.csv is not None and (args.csv.is_dir() or not args.csv.resolve().parent.is_dir()):
-        raise ValueError(f"--csv: got {args.csv}, want a file in a folder that is there")
+    if not reconstruction.is_dir():
+        raise FileNotFoundError(2, "no such folder", str(reconstruction))
     tree = open_tree(args.tree)
-    found = [case for case in tree.cases if (args.reconstruction / case.relative).is_file()]
+    found = [case for case in tree.cases if (reconstruction / case.relative).is_file()]
     if not found:
-        raise ValueError(f"{args.reconstruction}: got no reconstruction of a file of {tree.root}, want at least one")
+        raise ValueError(f"{reconstruction}: got no reconstruction of a file of {tree.root}, want at least one")
     warm_up()
     rows: list[Result] = []
     for case in found:
-        rows += _score(tree, case, args.reconstruction / case.relative)
+        rows += _score(tree, case, reconstruction / case.relative)
     if len(found) < len(tree.cases):
         print(f"cmr-course: {len(found)} of {len(tree.cases)} files of the tree are reconstructed", file=sys.stderr)
     if args.csv is not None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cmr_course.command_line.methods import HELP as METHODS
+from cmr_course.command_line.methods import fingerprint_of, method_of, name_of
 from cmr_course.command_line.options import count, distinct, index, progress
 from cmr_course.workers import warm_up
 
@@ -22,21 +24,23 @@ MATLAB files of the same names below DIR. A fully sampled file is undersampled f
 undersampled one has its own mask. Coil maps are ESPIRiT's, from the ACS. An interrupted call is continued by typing it
 again."""
 
-METHODS = "zero-filled, zero-filled-rss, view-sharing, grappa, cg-sense, kt-sparse-sense, low-rank-sparse (cg-sense)"
-"""As in `classical.METHODS`, which is not loaded for a help text."""
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command to `parser`."""
     parser.add_argument("tree", type=Path, metavar="TREE", help="root of the tree, the folder that holds MultiCoil")
-    parser.add_argument("--method", default="cg-sense", help=METHODS)
+    parser.add_argument("--method", default="cg-sense", metavar="METHOD", help=METHODS)
+    choosing(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (TREE/reconstruction/METHOD_MASK)")
+
+
+def choosing(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which files and slices are reconstructed, and how they are undersampled."""
     parser.add_argument("--mask", metavar="KIND", help="uniform, kt-uniform, kt-gaussian, kt-radial (as acquired)")
     parser.add_argument("--acceleration", type=float, metavar="R", help="nominal R of --mask, ACS not counted")
     parser.add_argument("--acs", type=count, metavar="LINES", help="centre lines of --mask (max(8, 24·ky/256))")
     parser.add_argument("--slices", type=index, nargs="+", help="slices to reconstruct, counted from 0 (all)")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="only files whose path below TREE fits (*)")
     parser.add_argument("--seed", type=index, default=0, help="of random masks (0)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write (TREE/reconstruction/METHOD_MASK)")
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,12 @@ class Job:
 
 def run(args: argparse.Namespace) -> None:
     """Reconstruct every file of the tree that `args` ask for."""
-    from cmr_course import classical
     from cmr_course.command_line.output import filling
     from cmr_course.data import open_tree
     from cmr_course.data.files import fingerprint
 
     distinct("--slices", args.slices)
-    method = classical.method(args.method)
+    method, name = method_of(args.method), name_of(args.method)
     sampling = _sampling(args)
     tree = open_tree(args.tree)
     cases = tree.matching(args.only)
@@ -87,10 +90,11 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"{tree.root}: got no file that fits --only {args.only!r}, want at least one")
     if sampling is not None and not any(case.fully_sampled for case in cases):
         raise ValueError(f"--mask: got {args.mask}, but every file is undersampled already, want no --mask for them")
-    out = args.out or tree.root / "reconstruction" / _name(args.method, sampling)
+    out = args.out or tree.root / "reconstruction" / _name(name, sampling)
     jobs = [_job(case, sampling, out, args) for case in cases]
     settings = {
-        "method": args.method,
+        "method": name,
+        "weights": fingerprint_of(args.method),
         "mask": None if sampling is None else sampling.kind,
         "acceleration": args.acceleration,
         "acs": args.acs,
@@ -105,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
                 output.add([job.path])
             nominal = "?" if job.nominal is None else f"{job.nominal:g}"
             accelerated = f"nominal R = {nominal}, realised R = {job.realised:.2f}"
-            print(f"{job.case.relative}: {args.method}, {job.kind}, {accelerated}")
+            print(f"{job.case.relative}: {name}, {job.kind}, {accelerated}")
 
 
 def _sampling(args: argparse.Namespace) -> Sampling | None:
@@ -171,7 +175,7 @@ def _reconstruct(job: Job, method: Reconstructor, args: argparse.Namespace) -> N
             {
                 "case": job.case.relative.as_posix(),
                 "kspace": fingerprint(job.case.path),
-                "method": args.method,
+                "method": name_of(args.method),
                 "mask": job.kind,
                 "nominal_R": -1.0 if job.nominal is None else float(job.nominal),
                 "realised_R": job.realised,

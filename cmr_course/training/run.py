@@ -137,7 +137,7 @@ class Run:
         except ValueError as error:  # conjugate gradients, for one, refuse NaN before the loss can be it
             raise TrainingError(self._told(str(error), example)) from error
         if not bool(torch.isfinite(loss)):
-            raise TrainingError(self._told(f"the loss is {float(loss)}", example))
+            raise TrainingError(self._told(f"the loss is {float(loss.detach())}", example))
         for name, value in {"loss": loss.detach(), **terms}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         return loss

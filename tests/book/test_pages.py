@@ -13,7 +13,9 @@ import torch
 import yaml
 
 import cmr_course
+from cmr_course.encoding import Encoding
 from cmr_course.fourier import fft2c
+from cmr_course.networks import DataConsistency
 from cmr_course.sampling import kt_uniform, uniform
 from tests.book.names import PROSE, ROOT, code_names, resolve, table_rows
 
@@ -230,6 +232,19 @@ def test_challenge_accelerations_are_nominal():
     realised = [f"{kt_uniform(246, 12, R, acs=16).realised_acceleration:.2f}" for R in (4, 8, 16, 24)]
     assert realised == ["3.35", "5.49", "8.07", "9.62"]
     assert "really {}, {}, {} and {}".format(*realised) in FINDINGS["Masks of CMRxRecon2024: what 24 means"]["found"]
+
+
+def test_a_noise_level_of_a_tenth_keeps_nine_percent(generator):
+    network, true = torch.randn(2, 1, 2, 8, 6, dtype=torch.complex128, generator=generator)
+    everything = Encoding(
+        torch.ones(1, 1, 1, 8, 6, dtype=torch.complex128), torch.ones(1, 1, 1, 8, 1, dtype=torch.bool)
+    )
+    measured = everything.adjoint(everything.forward(true))
+    kept = {trust: DataConsistency(trust)(network, everything, measured) for trust in (0.0, 0.1, None)}
+    torch.testing.assert_close(kept[0.1], network + (true - network) / 11)
+    torch.testing.assert_close(kept[0.0], network)
+    torch.testing.assert_close(kept[None], true)
+    assert f"keeps {100 / 11:.0f} %" in FINDINGS["A noise level that is a trust"]["found"]
 
 
 def test_a_squared_error_in_kspace_is_the_one_in_the_image(generator):
