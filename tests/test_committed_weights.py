@@ -1,0 +1,47 @@
+"""Weights that come with the course: small, of today's simulator, with a provenance and a line in the ledger."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cmr_course import simulation, weights
+from cmr_course.benchmark import NETWORKS
+from cmr_course.training import Recipe
+from tools.environment import ROOT
+
+LEDGER = (weights.FOLDER / "LEDGER.md").read_text(encoding="utf-8")
+ALL_BYTES = 16 * 2**20
+
+
+def test_the_benchmark_has_every_network_with_weights():
+    assert set(NETWORKS) == set(weights.names())
+
+
+def test_weights_are_small_together():
+    assert sum(path.stat().st_size for path in weights.FOLDER.glob("*.safetensors")) <= ALL_BYTES
+
+
+@pytest.mark.parametrize("name", weights.names())
+def test_weights_say_where_they_come_from(name):
+    told = weights.provenance(name)
+    assert (weights.FOLDER / f"{name}.safetensors").stat().st_size <= weights.LARGEST
+    assert told.simulation == simulation.VERSION
+    assert re.fullmatch(r"[0-9a-f]{10}", told.commit), "made from a commit, not from changed files"
+    assert told.hours > 0
+    assert told.device
+    assert told.scores["psnr"] > 20
+    recipe = Recipe.of(told.recipe)
+    assert (recipe.network.name, recipe.seed) == (told.network["name"], told.seed)
+    assert told.step <= recipe.steps
+
+
+@pytest.mark.parametrize("name", weights.names())
+def test_the_ledger_has_a_line_for_them_and_the_recipe_is_there(name):
+    (line,) = [line for line in LEDGER.splitlines() if line.startswith(f"| `{name}` |")]
+    path = re.search(r"notebooks/training/\S+\.course\.yaml", line)
+    assert path
+    committed_recipe, told = Recipe.load(ROOT / path[0]), weights.provenance(name)
+    assert committed_recipe.network.name == told.network["name"]
+    assert committed_recipe.plain()["data"] == Recipe.of(told.recipe).plain()["data"]
