@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 
 from cmr_course import simulation, weights
-from cmr_course.benchmark import NETWORKS
+from cmr_course.benchmark import NETWORKS, PRAISED, committed, select
+from cmr_course.benchmark.designs import MASKS, REAL_SERIES
+from cmr_course.metrics import bootstrap_interval
 from cmr_course.training import Recipe
 from tools.environment import ROOT
 
@@ -35,6 +38,36 @@ def test_weights_say_where_they_come_from(name):
     recipe = Recipe.of(told.recipe)
     assert (recipe.network.name, recipe.seed) == (told.network["name"], told.seed)
     assert told.step <= recipe.steps
+
+
+def ahead(rows: list, name: str, region: str) -> dict[str, float]:
+    """By subject, how many dB of PSNR the network is above low rank plus sparse."""
+    scores = {
+        method: {row.subject: row.value for row in select(rows, method=method, metric="psnr", region=region)}
+        for method in (name, "low-rank-sparse")
+    }
+    assert scores[name].keys() == scores["low-rank-sparse"].keys()
+    return {subject: value - scores["low-rank-sparse"][subject] for subject, value in scores[name].items()}
+
+
+@pytest.mark.parametrize("region", ["full", "heart"])
+@pytest.mark.parametrize("matrix", ["128x128", "192x192"])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("name", PRAISED)
+def test_what_is_praised_beats_low_rank_plus_sparse_on_test_subjects(name, mask, matrix, region):
+    found = ahead(select(committed("learned"), mask=mask, matrix=matrix), name, region)
+    assert len(found) == 10
+    interval = bootstrap_interval(list(found.values()), generator=torch.Generator().manual_seed(0))
+    assert interval.low > 0, found
+
+
+@pytest.mark.parametrize("region", ["full", "heart"])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("name", PRAISED)
+def test_and_on_each_real_series(name, mask, region):
+    found = ahead(select(committed("real"), mask=mask, nominal_R=8.0), name, region)
+    assert set(found) == set(REAL_SERIES)
+    assert min(found.values()) > 0, found
 
 
 @pytest.mark.parametrize("name", weights.names())

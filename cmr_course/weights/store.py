@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file as read_tensors
-from safetensors.torch import save_file as write_tensors
+from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from cmr_course import simulation
@@ -103,7 +103,7 @@ def save(path: Path | str, weights: Mapping[str, Tensor], told: Provenance) -> N
     partial = path.with_name(f".{path.name}.partial")
     copies = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}  # stages may share
     try:
-        write_tensors(copies, partial)
+        partial.write_bytes(as_bytes(copies))  # its own writer makes files that only the owner may read
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
