@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cmr_course.checks.asking import CheckError
 from cmr_course.checks.coil import check_combination, check_noise_estimate, check_sense_unfold
+from cmr_course.checks.consistency import check_best_trust, check_consistent_samples, check_unseen_part
 from cmr_course.checks.contrasts import check_nulling_time, check_velocity
 from cmr_course.checks.files import check_mask_axes, check_phase_axis, check_subject_split
 from cmr_course.checks.heart import check_ejection_fraction, check_flip_angle, check_volume
@@ -31,9 +32,11 @@ from cmr_course.checks.spectrum import check_centred_fourier, check_low_pass
 __all__ = [
     "CheckError",
     "check_adjoint",
+    "check_best_trust",
     "check_centred_fourier",
     "check_combination",
     "check_conjugate_gradient",
+    "check_consistent_samples",
     "check_ejection_fraction",
     "check_flip_angle",
     "check_lent_samples",
@@ -55,6 +58,7 @@ __all__ = [
     "check_subject_split",
     "check_subjects_needed",
     "check_unitary",
+    "check_unseen_part",
     "check_velocity",
     "check_volume",
 ]
