@@ -153,7 +153,7 @@ class SeriesData:
 
 @dataclass(frozen=True)
 class Network:
-    """name: of :data:`cmr_course.networks.NETWORKS`. settings: of its constructor, where they are not the usual."""
+    """name: of ``cmr_course.networks.NETWORKS``. settings: of its constructor, where they are not the usual."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -251,7 +251,7 @@ class Validation:
 class Recipe:
     """A training, whole: the same recipe, seed and number of threads give the same weights.
 
-    name: of the method that is trained. losses: by name of :data:`cmr_course.losses.LOSSES`, with their weights.
+    name: of the method that is trained. losses: by name of ``cmr_course.losses.LOSSES``, with their weights.
     steps: of the optimiser; each sees `batch` examples in every process, `accumulation` times.
     clip: the largest norm of a gradient, None for any. explosion: a gradient so many times the usual one stops the
     training. precision: of the convolutions, float32 or bf16 (weights and data consistency stay float32).
