@@ -75,5 +75,7 @@ def test_a_subset_has_the_cells_of_its_subjects_only():
     assert len(select(committed("classical"), subject="20000")) == 12 * len(some.methods) * len(METRICS) * len(REGIONS)
     with pytest.raises(ValueError, match="subjects: got"):
         subset(design("classical"), [1])
-    with pytest.raises(ValueError, match="design: got 'best', want one of anchor, factors, learned, classical, robustness, real"):
+    with pytest.raises(
+        ValueError, match="design: got 'best', want one of anchor, factors, learned, classical, robustness, real"
+    ):
         design("best")
