@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cmr_course.command_line.options import count, progress_bar
 
 if TYPE_CHECKING:
-    from cmr_course.benchmark import Design
+    from cmr_course.benchmark import Cell, Design
     from cmr_course.metrics import Result
 
 HELP = "score every method on the same simulated hearts"
@@ -84,7 +84,7 @@ def _committed(name: str) -> list[Result]:
         return []
 
 
-def _minutes(todo: list) -> float:  # type: ignore[type-arg]
+def _minutes(todo: list[tuple[Cell, tuple[str, ...]]]) -> float:
     """What the committed Results of the anchor took, for as many reconstructions, on one process."""
     from cmr_course.benchmark import seconds_of
 
