@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmr_course.benchmark import committed
-from cmr_course.benchmark.designs import REALISM_METHODS
+from cmr_course.benchmark.designs import YARDSTICKS
 from cmr_course.benchmark.likeness import likeness, likeness_table
 from cmr_course.metrics import Result
 
@@ -121,7 +121,7 @@ def test_what_is_no_result_or_method_is_named(wrong):
 def test_methods_do_to_simulated_hearts_what_they_do_to_real_ones():
     """The criterion of the project, on the committed Results of both designs."""
     simulated = [row for row in committed("realism") if row.domain == "simulated series"]
-    found = likeness(simulated, committed("real"), REALISM_METHODS)
+    found = likeness(simulated, committed("real"), YARDSTICKS)
     assert len({(row.mask, row.nominal_R) for row in found}) == 6
     print(likeness_table(found))
     assert all(row.alike for row in found), likeness_table([row for row in found if not row.alike])
