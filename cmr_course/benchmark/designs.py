@@ -102,7 +102,7 @@ def _factors() -> Design:
 def _learned() -> Design:
     levels = product(TEST[:10], MASKS, ((128, 128), (192, 192)))
     cells = [replace(ANCHOR, subject=s, mask=m, matrix=n) for s, m, n in levels]
-    methods = (*YARDSTICKS, *NETWORKS)
+    methods = (*YARDSTICKS, "kt-sparse-sense", *NETWORKS)
     return Design("ten test subjects, nominal R = 8, 128 x 128 and 192 x 192", tuple(cells), methods)
 
 
