@@ -1,7 +1,7 @@
-"""Features of VGG-16 and VGG-19, which the perceptual losses and DISTS share, and where their weights lie.
+"""Features of VGG-16, VGG-19 and the course's own small VGG, which perceptual losses and DISTS share.
 
 Nothing here draws random weights and nothing downloads: the weights are read from a local file (``cmr-course fetch``
-puts it there) or handed over.
+puts those of photographs there; the course's own come with it) or handed over.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, max_pool2d, relu
 from torch.nn.utils import skip_init
@@ -25,6 +27,12 @@ VGG16: Layout = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 5
 VGG19: Layout = ((64, 64), (128, 128), (256, 256, 256, 256), (512, 512, 512, 512), (512, 512, 512, 512))
 """Output channels of each 3 × 3 convolution, stage by stage (Simonyan & Zisserman 2015, arXiv:1409.1556, table 1,
 columns D and E); the stages are separated by a pooling that halves the image."""
+
+COURSE_VGG: Layout = ((16, 16), (32, 32), (64, 64, 64), (96, 96, 96))
+"""The same with few channels and four stages, which the course trains on its simulator: see
+:mod:`cmr_course.training.recognition`."""
+COURSE_VGG_FILE = Path(__file__).parent / "weights" / "features" / "course_vgg.safetensors"
+"""Its weights; the file of the same name that ends in ``.yaml`` says where they come from."""
 
 MEAN = (0.485, 0.456, 0.406)
 """Of ImageNet's red, green and blue for intensities from 0 to 1: torchvision's weights were trained on
@@ -132,6 +140,18 @@ def load_vgg(path: Path | str, layout: Layout, taps: Sequence[str], *, pooling: 
     weights = read_tensors(path)
     require_weights(str(path), weights, layout)
     return VGG(layout, weights, taps, pooling=pooling)
+
+
+def load_course_vgg(taps: Sequence[str], *, pooling: str = "max") -> VGG:
+    """The :class:`VGG` that the course has trained to tell contrast, view and phase of simulated hearts apart."""
+    if not COURSE_VGG_FILE.is_file():
+        raise FileNotFoundError(f"{COURSE_VGG_FILE}: no such file, want the one that comes with the course")
+    try:
+        weights = load_file(COURSE_VGG_FILE)
+    except SafetensorError as error:
+        raise ValueError(f"{COURSE_VGG_FILE}: is damaged, or holds no weights: {error}") from error
+    require_weights(str(COURSE_VGG_FILE), weights, COURSE_VGG)
+    return VGG(COURSE_VGG, weights, taps, pooling=pooling)
 
 
 def require_weights(name: str, weights: Mapping[str, Tensor], layout: Layout) -> None:

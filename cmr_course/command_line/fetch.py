@@ -56,7 +56,7 @@ DISTS = Download(
     "f5e65c96",
 )
 
-DOWNLOADS: dict[str, tuple[Download, ...]] = {"dists": (VGG16, DISTS)}
+DOWNLOADS: dict[str, tuple[Download, ...]] = {"dists": (VGG16, DISTS), "vgg16": (VGG16,)}
 """The files of each NAME."""
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from cmr_course.acquisition import Acquisition, Reconstruction
-from cmr_course.validate import require
+from cmr_course.losses.units import Image, near_one, require_fits
 
-Image = Complex[Tensor, "batch frame y x"]
 SMALLEST = 1e-12
 """Below this share of the reference's energy an error is rounding, and its logarithm means nothing."""
 
@@ -48,10 +47,8 @@ def steps_log_nmse(reconstruction: Reconstruction, reference: Image, acquisition
 
 def _errors(image: Image, reference: Image, acquisition: Acquisition) -> Image:
     """(x − reference) / scale, where there is a scale."""
-    fits = image.shape == reference.shape
-    require(fits, f"reference: got shape {tuple(reference.shape)}, want that of the image, {tuple(image.shape)}")
-    error = image - reference
-    return error if acquisition.scale is None else error / acquisition.scale[:, None, None, None]
+    require_fits(image, reference)
+    return near_one(image - reference, acquisition)
 
 
 def _square(error: Image) -> Float[Tensor, "batch frame y x"]:

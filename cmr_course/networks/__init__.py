@@ -10,12 +10,13 @@ from typing import Any
 from torch import nn
 
 from cmr_course.networks.cascade import Cascade
+from cmr_course.networks.cnn3d import CNN3D
 from cmr_course.networks.consistency import DataConsistency
 from cmr_course.networks.d5c5 import D5C5
 from cmr_course.networks.unrolled import Unrolled
 from cmr_course.validate import require, say
 
-NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"cascade": Cascade, "d5c5": D5C5})
+NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"cnn3d": CNN3D, "cascade": Cascade, "d5c5": D5C5})
 """What makes each network, by the name that recipes and weights use."""
 
 
@@ -29,4 +30,4 @@ def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
     return NETWORKS[name](**settings)
 
 
-__all__ = ["D5C5", "NETWORKS", "Cascade", "DataConsistency", "Unrolled", "build"]
+__all__ = ["CNN3D", "D5C5", "NETWORKS", "Cascade", "DataConsistency", "Unrolled", "build"]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cmr_course.acquisition import Acquisition
 from cmr_course.encoding import Encoding
+from cmr_course.networks.channels import wrapped
 from cmr_course.networks.consistency import DataConsistency
 from cmr_course.networks.unrolled import Image, Unrolled
 from cmr_course.sharing import share
@@ -112,4 +113,4 @@ class Block(nn.Module):
     def forward(self, x: Channels) -> Channels:
         """(batch, filters, frame, y, x) to the same."""
         inside = nnf.leaky_relu(self.space(nnf.leaky_relu(x, self.slope)), self.slope)
-        return x + self.time(torch.cat([inside[:, :, -1:], inside, inside[:, :, :1]], 2))
+        return x + self.time(wrapped(inside))

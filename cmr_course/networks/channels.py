@@ -16,6 +16,11 @@ def to_channels(image: Complex[Tensor, "batch frame y x"]) -> Float[Tensor, "bat
     return torch.stack([image.real, image.imag], 1)
 
 
+def wrapped(x: Float[Tensor, "batch channel frame y x"]) -> Float[Tensor, "batch channel frame_2 y x"]:
+    """One frame more on each side, for a convolution of three frames: a gated cine begins again where it ends."""
+    return torch.cat([x[:, :, -1:], x, x[:, :, :1]], 2)
+
+
 def to_complex(channels: Float[Tensor, "batch 2 frame y x"]) -> Complex[Tensor, "batch frame y x"]:
     """The inverse of :func:`to_channels`."""
     require_axes("channels", channels, "batch channel frame y x")

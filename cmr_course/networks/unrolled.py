@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Complex
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cmr_course.acquisition import Acquisition, Reconstruction, require_acquisition
-from cmr_course.coils import with_maps
+from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.encoding import Encoding
 from cmr_course.networks.channels import to_channels, to_complex
+from cmr_course.networks.start import Start
 
 Image = Complex[Tensor, "batch frame y x"]
 
@@ -33,17 +31,11 @@ class Unrolled(nn.Module):
 
     def forward(self, acquisition: Acquisition) -> Reconstruction:
         """Reconstruct `acquisition`."""
-        require_acquisition(acquisition)
-        known = acquisition if acquisition.sensitivities is not None else with_maps(acquisition)
-        scaled = known if known.scale is not None else known.with_scale()
-        assert scaled.scale is not None
-        scale = scaled.scale.to(scaled.kspace.real.dtype)[:, None, None, None]
-        encoding = Encoding.of(scaled)
-        near_one = replace(scaled, kspace=scaled.kspace / scale[..., None])
-        measured = encoding.adjoint(near_one.kspace)
-        steps = self.refine(self.start(near_one, encoding, measured), encoding, measured)
-        images = tuple(image * scale for image in steps)
-        return Reconstruction(images[-1], sensitivities=known.sensitivities, steps=images)
+        seen = Start.of(acquisition)
+        first = self.start(seen.acquisition, seen.encoding, seen.measured)
+        steps = self.refine(first, seen.encoding, seen.measured)
+        images = tuple(image * seen.scale for image in steps)
+        return Reconstruction(images[-1], sensitivities=seen.sensitivities, steps=images)
 
     def start(self, acquisition: Acquisition, encoding: Encoding, measured: Image) -> Image:
         """The image that the first stage sees: the zero-filled one."""

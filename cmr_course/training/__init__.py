@@ -15,13 +15,14 @@ from cmr_course.training.recipe import (
     Schedule,
     SeriesData,
     SimulatedData,
+    Term,
     TreeData,
     Undersampling,
     Validation,
 )
 from cmr_course.training.release import release
 from cmr_course.training.run import TrainingError
-from cmr_course.training.study import study
+from cmr_course.training.study import curves, study
 
 __all__ = [
     "Checkpoint",
@@ -33,10 +34,12 @@ __all__ = [
     "SeriesData",
     "SimulatedData",
     "Source",
+    "Term",
     "TrainingError",
     "TreeData",
     "Undersampling",
     "Validation",
+    "curves",
     "fit",
     "launch",
     "read_log",

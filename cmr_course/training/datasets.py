@@ -82,9 +82,18 @@ class Simulated:
     seed: int
     together: int = 1
     kept: dict[int, Scanned] = field(default_factory=dict, init=False, repr=False, compare=False)
+    pooled: dict[int, Example] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def example(self, number: int) -> Example:
-        """A subject drawn from the training seeds, measured, undersampled."""
+        """A subject drawn from the training seeds, measured, undersampled; one of the pool where there is one."""
+        if self.data.pool is None:
+            return self._made(number)
+        place = _place(number, self.data.pool, self.seed)
+        if place not in self.pooled:
+            self.pooled[place] = self._made(place)
+        return self.pooled[place]
+
+    def _made(self, number: int) -> Example:
         turn, place = divmod(number, self.together)
         scanned = self._scanned(turn // self.data.reuse * self.together + place)
         return _prepared(scanned, self.data, stream(self.seed, "example", number), f"{scanned.name}, example {number}")
@@ -101,7 +110,9 @@ class Simulated:
         generator = stream(self.seed, "scan", number)
         matrix, frames, coils = (_one(options, shapes) for options in (data.matrices, data.frames, data.coils))
         first, end = data.subjects
-        subject = Subject(require_training_seed(first + int(torch.randint(end - first, (), generator=generator))))
+        drawn = int(torch.randint(end - first, (), generator=generator))
+        chosen = drawn if data.pool is None else number % (end - first)
+        subject = Subject(require_training_seed(first + chosen))
         scan = Scan(
             view=_one(data.views, generator), contrast=_one(data.contrasts, generator), matrix=matrix, frames=frames
         )
@@ -127,7 +138,12 @@ class Simulated:
 
     def _cells(self, validation: Validation, seed: int) -> Iterator[Cell]:
         usual = Cell(
-            subject=seed, matrix=validation.matrix, frames=validation.frames, coils=10, snr_db=validation.snr_db
+            subject=seed,
+            matrix=validation.matrix,
+            frames=validation.frames,
+            coils=validation.coils,
+            snr_db=validation.snr_db,
+            maps=validation.maps,
         )
         for view in validation.views:
             for as_series in validation.as_series:

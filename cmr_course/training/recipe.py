@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from cmr_course.losses import LOSSES
+from cmr_course.losses import LOSSES, require_settings
 from cmr_course.networks import NETWORKS
 from cmr_course.sampling import KINDS, Sampling
 from cmr_course.simulation import CONTRASTS, VIEWS
@@ -61,6 +61,8 @@ class SimulatedData:
     readout: so many neighbouring columns of the image, so many readout points: a crop along the axis that masks of
     whole readouts sample fully, so the physics of what is left stays exact. None keeps all.
     window: so many neighbouring frames, circular in time, whose middle one is the reference; None keeps all.
+    pool: a data set of so many examples, made once, with one mask each, and seen in every epoch in another order:
+    example n is of the n-th of `subjects`. They stay in memory. None: no two examples are the same.
     """
 
     kind: str = "simulated"
@@ -78,10 +80,14 @@ class SimulatedData:
     reuse: int = 1
     readout: int | None = None
     window: int | None = None
+    pool: int | None = None
 
     def __post_init__(self) -> None:
         _require_kind(self, "simulated")
         require_whole("data.reuse", self.reuse)
+        if self.pool is not None:
+            require_whole("data.pool", self.pool)
+            require(self.reuse == 1, f"data.reuse: got {self.reuse}, want 1 with a pool, which is used again anyway")
         first, end = self.subjects
         inside = is_whole(first) and is_whole(end) and first in TRAINING and end - 1 in TRAINING
         wanted = f"training subjects, from {TRAINING[0]} up to {TRAINING[-1] + 1}"
@@ -163,6 +169,14 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Term:
+    """A loss with settings of its own. weight: of it in the sum. settings: where they are not the usual."""
+
+    weight: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Optimiser:
     """name: ``adam``, ``adamw`` or ``sgd``. rate: the learning rate. momentum: of SGD; betas: of the Adams."""
 
@@ -219,11 +233,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Validation:
-    """Whole subjects, with ESPIRiT maps, at `masks` × `accelerations`.
+    """Whole subjects at `masks` × `accelerations`.
 
     every: so many steps. subjects: seeds of the validation split for simulated data, else names, which are taken out
-    of the training. matrix, frames, views, snr_db: of simulated subjects; as_series: whether they are measured as
-    real series are, or both ways.
+    of the training. matrix, frames, views, coils, snr_db, maps (``espirit`` or ``known``): of simulated subjects;
+    as_series: whether they are measured as real series are, or both ways.
     """
 
     every: int = 500
@@ -233,7 +247,9 @@ class Validation:
     matrix: tuple[int, int] = (128, 128)
     frames: int = 12
     views: tuple[str, ...] = ("sax",)
+    coils: int = 10
     snr_db: float = 30.0
+    maps: str = "espirit"
     as_series: tuple[bool, ...] = (False,)
 
     def __post_init__(self) -> None:
@@ -245,13 +261,16 @@ class Validation:
             for acceleration in self.accelerations:
                 Sampling(kind, acceleration)
         _require_views("validation", self.views)
+        require_whole("validation.coils", self.coils)
+        require_known(f"validation.maps {say(self.maps)}", self.maps, ("espirit", "known"))
 
 
 @dataclass(frozen=True)
 class Recipe:
     """A training, whole: the same recipe, seed and number of threads give the same weights.
 
-    name: of the method that is trained. losses: by name of ``cmr_course.losses.LOSSES``, with their weights.
+    name: of the method that is trained. losses: by name of ``cmr_course.losses.LOSSES``, with their weights; one that
+    has settings as a :class:`Term`.
     steps: of the optimiser; each sees `batch` examples in every process, `accumulation` times.
     clip: the largest norm of a gradient, None for any. explosion: a gradient so many times the usual one stops the
     training. precision: of the convolutions, float32 or bf16 (weights and data consistency stay float32).
@@ -265,7 +284,7 @@ class Recipe:
     name: str
     network: Network
     data: SimulatedData | TreeData | SeriesData
-    losses: Mapping[str, float]
+    losses: Mapping[str, float | Term]
     steps: int
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
@@ -288,9 +307,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         require(bool(self.losses), "losses: got none, want at least one")
-        for name, weight in self.losses.items():
+        for name, term in self.losses.items():
             require_known(f"losses.{name}", name, LOSSES)
-            require_positive(f"losses.{name}", weight)
+            require_positive(f"losses.{name}", term.weight if isinstance(term, Term) else term)
+            require_settings(name, term.settings if isinstance(term, Term) else {})
         for name in ("steps", "batch", "accumulation", "log_every", "checkpoint_every", "processes"):
             require_whole(name, getattr(self, name))
         for name in ("workers", "seed"):

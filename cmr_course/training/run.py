@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from cmr_course.losses import LOSSES, Loss, total
+from cmr_course.losses import Loss, loss_at, total
+from cmr_course.losses import build as build_loss
 from cmr_course.networks import Unrolled, build
 from cmr_course.training.checkpoints import BEST, LAST, Checkpoint, atomically, versions
 from cmr_course.training.datasets import Source, batches, source_of
 from cmr_course.training.examples import Example
 from cmr_course.training.log import append_log, cut_log
 from cmr_course.training.processes import World
-from cmr_course.training.recipe import Optimiser, Recipe, SimulatedData
+from cmr_course.training.recipe import Optimiser, Recipe, SimulatedData, Term
 from cmr_course.training.validation import validate
 from cmr_course.validate import require, require_whole
 from cmr_course.weights.store import load_weights
@@ -89,13 +90,15 @@ class Run:
         if recipe.compile:
             network.compile()
         optimiser = optimiser_of(recipe.optimiser, network)
-        losses = {name: (weight, LOSSES[name]()) for name, weight in recipe.losses.items()}
+        losses = losses_of(recipe, world.device)
         run = cls(recipe, folder, world, source, network, world.spread(network), optimiser, losses)
         if found is not None:
             optimiser.load_state_dict(dict(found.optimiser))
             run.step, run.best, run.gradient, run.seconds = found.step, found.best, found.gradient, found.seconds
             run.sums.update(found.sums)
             set_generators(found.generators)
+            if not world.first:  # the checkpoint has the first process's; another dropout for each of the others
+                torch.manual_seed(torch.initial_seed() + run.step + 1)
         if world.first:
             folder.mkdir(parents=True, exist_ok=True)
             for partial in folder.glob(".*.partial"):  # of a training that was killed while it wrote
@@ -133,7 +136,8 @@ class Run:
         try:
             with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
                 reconstruction = self.trained(example.acquisition)
-            loss, terms = total(self.losses, reconstruction, example.reference, example.acquisition)
+            losses = {name: (weight, loss_at(loss, self.step)) for name, (weight, loss) in self.losses.items()}
+            loss, terms = total(losses, reconstruction, example.reference, example.acquisition)
         except ValueError as error:  # conjugate gradients, for one, refuse NaN before the loss can be it
             raise TrainingError(self._told(str(error), example)) from error
         if not bool(torch.isfinite(loss)):
@@ -226,6 +230,16 @@ def seeded(recipe: Recipe) -> nn.Module:
         torch.manual_seed(recipe.seed)
         network = build(recipe.network.name, recipe.network.settings)
     return network
+
+
+def losses_of(recipe: Recipe, device: torch.device) -> dict[str, tuple[float, Loss]]:
+    """The recipe's losses, with their weights; those with tensors of their own on `device`."""
+    losses = {}
+    for name, term in recipe.losses.items():
+        weight, settings = (term.weight, term.settings) if isinstance(term, Term) else (term, {})
+        loss = build_loss(name, settings)
+        losses[name] = (weight, loss.to(device) if isinstance(loss, nn.Module) else loss)
+    return losses
 
 
 def optimiser_of(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:

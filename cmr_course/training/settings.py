@@ -81,6 +81,8 @@ def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
         name = value.get("kind")
         require_known(f"{where}.kind {say(name)}", name, several)
         return read(several[name], value, f"{where}.")
+    if records and isinstance(value, Mapping):
+        return read(records[0], value, f"{where}.")
     errors = []
     for kind in kinds:
         if kind is not type(None):
