@@ -16,7 +16,7 @@ from cmr_course.networks.d5c5 import D5C5
 from cmr_course.networks.unrolled import Unrolled
 from cmr_course.validate import require, say
 
-NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"cnn3d": CNN3D, "cascade": Cascade, "d5c5": D5C5})
+NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"3d-cnn": CNN3D, "cascade": Cascade, "d5c5": D5C5})
 """What makes each network, by the name that recipes and weights use."""
 
 
