@@ -15,6 +15,8 @@ from cmr_course.checks.files import check_mask_axes, check_phase_axis, check_sub
 from cmr_course.checks.heart import check_ejection_fraction, check_flip_angle, check_volume
 from cmr_course.checks.linear import check_adjoint, check_conjugate_gradient, check_unitary
 from cmr_course.checks.lines import check_point_spread, check_realised_acceleration, check_sampling_mask
+from cmr_course.checks.networks import check_best_step, check_moving_mean, check_reach
+from cmr_course.checks.losses import check_edge_share, check_is_affine, check_safest_image
 from cmr_course.checks.priors import (
     check_lent_samples,
     check_shrink_rank,
@@ -32,23 +34,29 @@ from cmr_course.checks.spectrum import check_centred_fourier, check_low_pass
 __all__ = [
     "CheckError",
     "check_adjoint",
+    "check_best_step",
     "check_best_trust",
     "check_centred_fourier",
     "check_combination",
     "check_conjugate_gradient",
     "check_consistent_samples",
+    "check_edge_share",
     "check_ejection_fraction",
     "check_flip_angle",
+    "check_is_affine",
     "check_lent_samples",
     "check_low_pass",
     "check_mask_axes",
+    "check_moving_mean",
     "check_noise_estimate",
     "check_nulling_time",
     "check_phase_axis",
     "check_point_spread",
     "check_psnr",
+    "check_reach",
     "check_realised_acceleration",
     "check_reference_finder",
+    "check_safest_image",
     "check_sampling_mask",
     "check_sees_gain",
     "check_sense_unfold",
