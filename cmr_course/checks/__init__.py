@@ -15,8 +15,8 @@ from cmr_course.checks.files import check_mask_axes, check_phase_axis, check_sub
 from cmr_course.checks.heart import check_ejection_fraction, check_flip_angle, check_volume
 from cmr_course.checks.linear import check_adjoint, check_conjugate_gradient, check_unitary
 from cmr_course.checks.lines import check_point_spread, check_realised_acceleration, check_sampling_mask
-from cmr_course.checks.networks import check_best_step, check_moving_mean, check_reach
 from cmr_course.checks.losses import check_edge_share, check_is_affine, check_safest_image
+from cmr_course.checks.networks import check_best_step, check_moving_mean, check_reach
 from cmr_course.checks.priors import (
     check_lent_samples,
     check_shrink_rank,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -17,6 +18,8 @@ from cmr_course.validate import is_number, require, require_axes, require_whole,
 Channels = Float[Tensor, "batch channel frame y x"]
 CONVOLUTIONS = {"naive": 4, "complex": 8}
 """Of each design (section 3 of the paper)."""
+SMALL = 0.1
+"""Weights of the last layer begin so much smaller."""
 
 
 class CNN3D(nn.Module):
@@ -28,9 +31,13 @@ class CNN3D(nn.Module):
     filters: between the convolutions. dropout: share of the activations that are left out in training (the paper
     tries 0.4). batch_norm: normalise each filter over the batch, time and space, in front of the rectifier.
 
-    Not in the paper, and chosen here: 3 × 3 × 3 taps, 32 filters, ReLU; halving in the plane only, by a convolution of
-    stride 2, and doubling by a transposed one; time is circular, as in a gated cine; odd sizes are padded by one row or
-    column. One frame will do, and any matrix and number of coils: the image is the coil-combined one.
+    weights: how they are drawn. ``he``: normal, of variance 2/inputs, which keeps the size of a signal from layer to
+    layer of rectifiers (He et al. 2015, arXiv:1502.01852, eq. 10), the last layer ten times smaller; ``uniform``:
+    PyTorch's own, of a sixth of that variance, whose signals fade with depth. The paper does not say.
+
+    Not in the paper either, and chosen here: 3 × 3 × 3 taps, 32 filters, ReLU; halving in the plane only, by a
+    convolution of stride 2, and doubling by a transposed one; time is circular, as in a gated cine; odd sizes are padded
+    by one row or column. One frame will do, and any matrix and number of coils: the image is the coil-combined one.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class CNN3D(nn.Module):
         *,
         dropout: float = 0.0,
         batch_norm: bool = False,
+        weights: Literal["he", "uniform"] = "he",
     ) -> None:
         super().__init__()
         known = isinstance(design, str) and design in CONVOLUTIONS
@@ -50,6 +58,8 @@ class CNN3D(nn.Module):
         good = is_number(dropout) and 0 <= dropout < 1
         require(good, f"dropout: got {say(dropout)}, want a share from 0 to below 1")
         require(isinstance(batch_norm, bool), f"batch_norm: got {say(batch_norm)}, want True or False")
+        known = weights in ("he", "uniform")
+        require(known, f"weights: got {say(weights)}, want 'he' or 'uniform'")
         self.sees, self.halves = sees, design == "complex"
         outside, number = 1 if sees == "magnitude" else 2, CONVOLUTIONS[design]
 
@@ -63,6 +73,19 @@ class CNN3D(nn.Module):
         else:
             inner = (hidden(outside if place == 0 else filters) for place in range(number - 1))
             self.body = nn.Sequential(*inner, Convolution(filters, outside))
+        if weights == "he":
+            self._draw()
+
+    def _draw(self) -> None:
+        """He's weights, no offsets, and a small last layer, so that an untrained network changes little."""
+        layers = [module for module in self.modules() if isinstance(module, nn.Conv3d | nn.ConvTranspose3d)]
+        for layer in layers:
+            taps = 1 if isinstance(layer, nn.ConvTranspose3d) else math.prod(layer.kernel_size)  # that meet in a pixel
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / (layer.in_channels * taps)))
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            (self.up if self.halves else layers[-1]).weight *= SMALL
 
     def forward(self, acquisition: Acquisition) -> Reconstruction:
         """Reconstruct `acquisition`."""
@@ -95,7 +118,7 @@ class Convolution(nn.Conv3d):
     def __init__(self, before: int, after: int) -> None:
         super().__init__(before, after, 3, padding=(0, 1, 1))
 
-    def forward(self, x: Channels) -> Channels:
+    def forward(self, x: Channels) -> Float[Tensor, "batch _ frame y x"]:
         """(batch, before, frame, y, x) to (batch, after, frame, y, x)."""
         return super().forward(wrapped(x))
 

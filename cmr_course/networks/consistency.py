@@ -22,20 +22,20 @@ class DataConsistency(nn.Module):
     """Replace the samples of a network's image by those that were measured, or mix both (Schlemper et al. 2017,
     doi:10.1109/TMI.2017.2760978, equation 6).
 
-    In k-space of each coil: k where nothing was sampled, (k + λ y)/(1 + λ) where y was. With maps of Σ|S|² = 1 the
+    In k-space of each coil: k where nothing was sampled, (k + ν y)/(1 + ν) where y was. With maps of Σ|S|² = 1 the
     combined image is
 
-        x' = SᴴS x − w (Aᴴ A x − Aᴴ y),    w = λ / (1 + λ),
+        x' = SᴴS x − w (Aᴴ A x − Aᴴ y),    w = ν / (1 + ν),
 
     so that neither k-space nor the coil images have to be kept. One coil is a map of ones, and x' is then the least
-    of λ‖A x' − y‖² + ‖x' − x‖². With several coils it is a step towards that: the coil images, once consistent, are
+    of ν‖A x' − y‖² + ‖x' − x‖². With several coils it is a step towards that: the coil images, once consistent, are
     no longer those of one image, and combining them undoes a part.
 
-    trust: λ of at least zero, how far the measurement is trusted against the image; None replaces (λ = ∞). With
-    `learned`, λ is a parameter that starts at `trust`. What is stored is ln(λ)/10: λ stays above zero, and steps of
+    trust: ν of at least zero, how far the measurement is trusted against the image; None replaces (ν = ∞). With
+    `learned`, ν is a parameter that starts at `trust`. What is stored is ln(ν)/10: ν stays above zero, and steps of
     the length that suits the weights of a convolution take it somewhere.
-    iterations: of conjugate gradients towards that least value instead, (AᴴA + 1/λ)(x' − x) = Aᴴy − AᴴA x, as in
-    Aggarwal et al. 2019 (doi:10.1109/TMI.2018.2865356, equation 9, with λ for their 1/λ). 0 is the step above.
+    iterations: of conjugate gradients towards that least value instead, (AᴴA + 1/ν)(x' − x) = Aᴴy − AᴴA x, as in
+    Aggarwal et al. 2019 (doi:10.1109/TMI.2018.2865356, equation 9, with ν for their 1/λ). 0 is the step above.
     """
 
     def __init__(self, trust: float | None = None, *, learned: bool = False, iterations: int = 0) -> None:
@@ -70,7 +70,7 @@ class DataConsistency(nn.Module):
         return seen + change
 
     def _doubt(self) -> float | Tensor:
-        """1/λ."""
+        """1/ν."""
         return torch.exp(-GAIN * self.log_trust) if self.log_trust is not None else 1 / (self.trust or math.inf)
 
     def extra_repr(self) -> str:
