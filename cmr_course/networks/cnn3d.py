@@ -36,8 +36,8 @@ class CNN3D(nn.Module):
     PyTorch's own, of a sixth of that variance, whose signals fade with depth. The paper does not say.
 
     Not in the paper either, and chosen here: 3 × 3 × 3 taps, 32 filters, ReLU; halving in the plane only, by a
-    convolution of stride 2, and doubling by a transposed one; time is circular, as in a gated cine; odd sizes are padded
-    by one row or column. One frame will do, and any matrix and number of coils: the image is the coil-combined one.
+    convolution of stride 2, and doubling by a transposed one; time is circular, as in a gated cine; odd sizes are
+    padded by one row or column. One frame will do, and any matrix and number of coils: the image is the combined one.
     """
 
     def __init__(
