@@ -145,8 +145,13 @@ def merged(*groups: Iterable[Result]) -> list[Result]:
 
 def write_results(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
     """Write JSON lines, one row a line; the file appears whole or not at all."""
-    lines = [json.dumps(_as_json(row), allow_nan=False, ensure_ascii=False) + "\n" for row in merged(results)]
+    lines = [_line(row) for row in merged(results)]
     _write_whole(Path(path), "".join(lines))
+
+
+def _line(row: Result) -> str:
+    """A row as JSON, without a blank too many: there are thousands."""
+    return json.dumps(_as_json(row), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def append_results(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
