@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cmr_course import __main__ as command_line
 from cmr_course.command_line import fetch
 from cmr_course.command_line.fetch import DOWNLOADS, Download
 from cmr_course.features import VGG16_FILE
+from cmr_course.losses import PerceptualLoss
 from cmr_course.metrics.dists import WEIGHTS_FILE
 
 CONTENT = bytes(range(256)) * 20_000  # more than one block
@@ -217,6 +219,39 @@ def test_the_table_names_what_the_course_reads_and_what_torch_hub_would_check():
     vgg = DOWNLOADS["dists"][0]
     assert vgg.address.endswith(f"/{vgg.file}")
     assert vgg.sha256.startswith(vgg.file.removeprefix("vgg16-").removesuffix(".pth"))
+
+
+def test_vgg16_alone_is_the_file_that_the_perceptual_loss_reads():
+    (vgg16,) = DOWNLOADS["vgg16"]
+    assert vgg16.file == VGG16_FILE
+    assert vgg16 in DOWNLOADS["dists"]
+    assert len(vgg16.sha256) == 64
+    assert vgg16.size is not None
+
+
+def test_vgg16_is_shown_in_full_and_not_fetched_unasked(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CMR_COURSE_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert course("fetch", "vgg16") == 0
+    said = capsys.readouterr().out.splitlines()
+    (vgg16,) = DOWNLOADS["vgg16"]
+    assert f"address      {vgg16.address}" in said
+    assert f"SHA-256      {vgg16.sha256}" in said
+    assert f"destination  {tmp_path / 'weights' / VGG16_FILE}" in said
+    assert sum(line.startswith("address") for line in said) == 1  # and not those of DISTS
+    assert "nothing was downloaded" in said[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_fetched_is_where_the_perceptual_loss_looks(tmp_path, offer, monkeypatch):
+    offer(("/good", DIGEST))
+    monkeypatch.setitem(DOWNLOADS, "vgg16", (replace(DOWNLOADS["dists"][0], file=VGG16_FILE),))
+    monkeypatch.setenv("CMR_COURSE_WEIGHTS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"fetch vgg16"):
+        PerceptualLoss("vgg16")
+    assert course("fetch", "vgg16", "--yes") == 0
+    with pytest.raises(ValueError, match=rf"{tmp_path / VGG16_FILE}: cannot be read as tensors"):  # no VGG, but read
+        PerceptualLoss("vgg16")
 
 
 def test_an_unknown_name_is_refused(capsys):

@@ -12,9 +12,21 @@ from hypothesis import strategies as st
 
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.fourier import fft2c
-from cmr_course.losses import LOSSES, l1, log_nmse, mse, steps_log_nmse, total
+from cmr_course.losses import LOSSES, build, l1, log_nmse, mse, require_settings, steps_log_nmse, total
 
 SHAPE = (2, 3, 5, 4)
+
+
+def needs_settings(name: str) -> bool:
+    """Whether it cannot be made without them: its own tests make it."""
+    try:
+        require_settings(name, {})
+    except ValueError:
+        return True
+    return False
+
+
+PLAIN = tuple(name for name in LOSSES if not needs_settings(name))
 
 
 def of_scale(*scale: float, dtype=torch.complex128) -> Acquisition:
@@ -60,7 +72,7 @@ def test_the_squared_error_is_the_same_in_kspace(generator):
 @given(unit=st.floats(1e-6, 1e6), name=st.sampled_from(["l1", "mse", "log_nmse"]))
 def test_the_unit_of_the_signal_does_not_matter(unit, name):
     image, reference = drawn(torch.Generator().manual_seed(0), 2)
-    loss = LOSSES[name]()
+    loss = build(name)
     usual = loss(Reconstruction(image), reference, of_scale(0.5, 3.0))
     scaled = loss(Reconstruction(unit * image), unit * reference, of_scale(0.5 * unit, 3.0 * unit))
     torch.testing.assert_close(scaled, usual, rtol=1e-6, atol=1e-9)
@@ -87,7 +99,7 @@ def test_log_nmse_weighs_examples_of_different_error_alike(generator):
 def test_a_perfect_image_has_a_finite_loss_and_gradient(name, generator):
     (reference,) = drawn(generator)
     image = reference.clone().requires_grad_()
-    loss = LOSSES[name]()(Reconstruction(image), reference, of_scale(1.0, 1.0))
+    loss = build(name)(Reconstruction(image), reference, of_scale(1.0, 1.0))
     loss.backward()
     assert bool(torch.isfinite(loss))
     assert bool(torch.isfinite(torch.view_as_real(image.grad)).all())
@@ -101,13 +113,17 @@ def test_an_empty_reference_has_a_finite_loss(generator):
     assert bool(torch.isfinite(torch.view_as_real(image.grad)).all())
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_most_losses_need_no_settings():
+    assert set(LOSSES) - set(PLAIN) == {"perceptual"}
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN))
 def test_gradients_are_right(name, generator):
     first, second, reference = (one[:, :2, :3, :2] for one in drawn(generator, 3))
     acquisition = of_scale(0.7, 2.0)
 
     def of(a, b):
-        return LOSSES[name]()(Reconstruction(b, steps=(a, b)), reference, acquisition)
+        return build(name)(Reconstruction(b, steps=(a, b)), reference, acquisition)
 
     assert torch.autograd.gradcheck(of, (first.clone().requires_grad_(), second.clone().requires_grad_()))
 
@@ -127,9 +143,9 @@ def test_steps_are_those_before_the_last(generator):
 def test_total_is_the_weighted_sum_and_returns_every_term(generator):
     image, reference = drawn(generator, 2)
     found, acquisition = Reconstruction(image.requires_grad_(), steps=(image,)), of_scale(1.0, 2.0)
-    losses = {name: (0.5 + number, LOSSES[name]()) for number, name in enumerate(LOSSES)}
+    losses = {name: (0.5 + number, build(name)) for number, name in enumerate(PLAIN)}
     summed, terms = total(losses, found, reference, acquisition)
-    assert list(terms) == list(LOSSES)
+    assert list(terms) == list(PLAIN)
     wanted = sum(weight * loss(found, reference, acquisition) for weight, loss in losses.values())
     torch.testing.assert_close(summed, wanted)
     assert summed.requires_grad

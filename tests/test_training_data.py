@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +232,57 @@ def test_simulated_examples_differ_in_everything_that_is_drawn():
     assert not same(source.example(0), Simulated(source.data, 1).example(0))
 
 
+POOL = replace(TINY, subjects=(40, 49), pool=5, coils=(3,))
+
+
+def test_a_pool_is_seen_once_an_epoch_in_another_order_and_never_changes():
+    source = source_of(recipe(POOL))
+    examples = [source.example(number) for number in range(4 * 5)]
+    orders = [[example.names for example in examples[first : first + 5]] for first in range(0, 20, 5)]
+    assert all(len(set(order)) == 5 for order in orders)
+    assert len({frozenset(order) for order in orders}) == 1
+    assert len({tuple(order) for order in orders}) > 1  # shuffled anew
+    first = {example.names: example for example in examples[:5]}
+    again = source_of(recipe(POOL))  # made again, from the last to the first
+    for number in reversed(range(20)):
+        assert same(examples[number], first[examples[number].names])
+        assert same(again.example(number), examples[number])
+    assert len({example.acquisition.kspace.sum().item() for example in first.values()}) == 5
+    other = source_of(recipe(POOL, seed=1))
+    assert not any(same(other.example(number), one) for number in range(5) for one in first.values())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_example_n_of_a_pool_is_of_the_nth_subject(batch):
+    """Whatever the batch; where there are more examples than subjects, they begin again, with another mask."""
+    source = source_of(recipe(POOL, batch=batch))
+    found = sorted(name for number in range(5) for name in source.example(number).names)
+    assert found == [f"simulated subject {40 + place}, example {place}" for place in range(5)]
+    larger = source_of(recipe(replace(POOL, subjects=(40, 43)), batch=batch))
+    by_name = {example.names[0]: example for example in (larger.example(number) for number in range(5))}
+    assert set(by_name) == {f"simulated subject {40 + place % 3}, example {place}" for place in range(5)}
+    one, other = (by_name[f"simulated subject 40, example {place}"] for place in (0, 3))
+    assert not torch.equal(one.acquisition.kspace, other.acquisition.kspace)
+
+
+def test_workers_see_the_same_pool():
+    """Each fills a copy of its own, batch by batch, as the copies that are sent to them do here."""
+    one = recipe(POOL, batch=2)
+    alone = list(batches(one, source_of(one), 0, 6, 0, 1))
+    copies = [pickle.loads(pickle.dumps(source_of(one))) for _ in range(2)]
+    for number, example in enumerate(alone):
+        (dealt,) = batches(one, copies[number % 2], number, number + 1, 0, 1)
+        assert same(dealt, example)
+    names = [name for example in alone for name in example.names]
+    assert sorted(names[:5]) == sorted(names[5:10])
+
+
+def test_without_a_pool_no_two_examples_are_the_same():
+    source = source_of(recipe(replace(POOL, pool=None)))
+    names = [source.example(number).names for number in range(12)]
+    assert len(set(names)) == 12
+
+
 @given(low=st.floats(1, 6), more=st.floats(1, 6), seed=st.integers(0, 99), kind=st.sampled_from(MASKS.kinds))
 def test_masks_are_drawn_from_the_range_asked_for(low, more, seed, kind):
     masks = Undersampling((kind,), (low, low + more), 4)
@@ -381,6 +433,26 @@ def test_validation_subjects_of_the_simulator_are_whole_and_the_same_each_time()
     assert all(example.acquisition.matrix == (48, 48) for example in held)
     assert not torch.equal(held[0].reference, held[1].reference)
     assert all(map(same, held, source_of(recipe(TINY, validation=check, seed=5)).held_out(check)))
+
+
+def test_validation_with_one_coil_and_its_own_map_fits_the_reference():
+    """The paper's setting: the samples are those of the reference, seen through the map that is given."""
+    check = Validation(
+        subjects=(10_001, 10_002), matrix=(48, 48), frames=3, masks=("uniform",), accelerations=(3.0,), coils=1
+    )
+    check = replace(check, maps="known", snr_db=60.0)
+    held = source_of(recipe(TINY, validation=check)).held_out(check)
+    assert len(held) == 2
+    for example in held:
+        acquisition = example.acquisition
+        assert acquisition.n_coils == 1
+        assert acquisition.about.nominal_acceleration == 3.0
+        encoding = Encoding.of(acquisition)
+        assert bool(((encoding.support < 1e-6) | ((encoding.support - 1).abs() < 1e-4)).all())
+        missed = encoding.forward(example.reference) - acquisition.kspace
+        assert float(missed.norm() / acquisition.kspace.norm()) < 0.01
+    with_many = replace(check, coils=4, maps="espirit")
+    assert all(one.acquisition.n_coils == 4 for one in source_of(recipe(TINY)).held_out(with_many))
 
 
 def test_only_some_subjects_where_only_some_are_named(tree, folder):

@@ -16,6 +16,8 @@ from cmr_course.splits import TEST, TRAINING, VALIDATION
 from cmr_course.training import (
     Recipe,
     Schedule,
+    SimulatedData,
+    Term,
     fit,
 )
 
@@ -48,8 +50,13 @@ SIZES = st.lists(st.integers(16, 99), min_size=2, max_size=2)
 DATA = [
     st.fixed_dictionaries(
         {"kind": st.just("simulated"), "matrices": st.lists(SIZES, min_size=1, max_size=3)},
-        optional={"masks": MASKS, "readout": st.none() | st.integers(8, 40), "window": st.sampled_from([None, 1, 5])},
-    ),
+        optional={
+            "masks": MASKS,
+            "readout": st.none() | st.integers(8, 40),
+            "window": st.sampled_from([None, 1, 5]),
+            "pool": st.none() | st.integers(1, 99),
+        },
+    ).filter(lambda data: data.get("pool") is None or len({*map(tuple, data["matrices"])}) == 1),
     st.fixed_dictionaries(
         {"kind": st.just("tree"), "root": st.text(LETTERS, max_size=6)},
         optional={"masks": MASKS, "subjects": st.lists(st.sampled_from(["P1", "P2"]))},
@@ -58,12 +65,17 @@ DATA = [
         {"kind": st.just("series"), "folder": st.text(LETTERS, max_size=6)}, optional={"masks": MASKS, "matrix": SIZES}
     ),
 ]
+WEIGHTS = st.floats(1e-6, 1e6)
+TERMS = st.fixed_dictionaries(
+    {}, optional={"weight": WEIGHTS, "settings": st.fixed_dictionaries({}, optional={"alpha": st.floats(0, 1)})}
+)
+LOSSES = st.dictionaries(st.sampled_from(["l1", "mse"]), WEIGHTS, min_size=1)
 RECIPES = st.fixed_dictionaries(
     {
         "name": st.text(LETTERS, min_size=1, max_size=8),
         "network": st.sampled_from([{"name": "cascade"}, {"name": "d5c5", "settings": {"filters": 4}}]),
         "data": st.one_of(DATA),
-        "losses": st.dictionaries(st.sampled_from(["l1", "mse"]), st.floats(1e-6, 1e6), min_size=1),
+        "losses": LOSSES | st.fixed_dictionaries({"l1": WEIGHTS, "edge": WEIGHTS | TERMS}),
         "steps": st.integers(1, 10**6),
     },
     optional={
@@ -79,7 +91,31 @@ RECIPES = st.fixed_dictionaries(
 def test_what_is_written_is_read_back(plain):
     recipe = Recipe.of(plain)
     assert Recipe.of(yaml.safe_load(recipe.text())) == recipe
-    assert all(recipe.plain()[name] == plain[name] for name in ("name", "losses", "steps"))
+    assert all(recipe.plain()[name] == plain[name] for name in ("name", "steps"))
+    for name, given_ in plain["losses"].items():
+        wanted = {"weight": 1.0, "settings": {}} | given_ if isinstance(given_, dict) else given_
+        assert recipe.plain()["losses"][name] == wanted
+
+
+def test_a_loss_with_settings_is_a_term():
+    taps = {"features": "vgg16", "taps": ["relu1_2", "relu2_2"]}
+    plain = PLAIN | {"losses": {"mse": 0.5, "edge": {"settings": {"alpha": 0.1, "first": 7}}, "perceptual": {}}}
+    plain["losses"]["perceptual"] = {"weight": "1e-2", "settings": taps}
+    recipe = Recipe.of(plain)
+    edge = Term(1.0, {"alpha": 0.1, "first": 7})
+    assert recipe.losses == {"mse": 0.5, "edge": edge, "perceptual": Term(0.01, taps)}
+    assert Recipe.of(yaml.safe_load(recipe.text())) == recipe
+    assert Recipe.of(plain | {"losses": {"edge": {}}}).losses == {"edge": Term()}
+
+
+def test_a_recipe_from_before_pools_and_validations_of_one_coil_is_as_it_was():
+    """What such a recipe, and a checkpoint, does not name is what was always done."""
+    recipe = Recipe.of(PLAIN | {"validation": {}})
+    assert recipe.data.pool is None
+    assert (recipe.validation.coils, recipe.validation.maps) == (10, "espirit")
+    one = Recipe.of(PLAIN | {"validation": {"coils": 1, "maps": "known"}, "data": {"kind": "simulated", "pool": 50}})
+    assert Recipe.of(yaml.safe_load(one.text())) == one
+    assert (one.data.pool, one.validation.coils, one.validation.maps) == (50, 1, "known")
 
 
 @pytest.mark.bad_input
@@ -100,7 +136,11 @@ def test_a_file_comes_back_and_its_errors_name_it(tmp_path):
         Recipe.load(path)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "training").rglob("*.yaml")), ids=lambda path: path.name)
+PARAMETERS = sorted((ROOT / "notebooks" / "training").rglob("*.yaml"))
+RECIPE_FILES = [path for path in PARAMETERS if path.parent.name != "recognition"]  # which has settings of its own
+
+
+@pytest.mark.parametrize("path", RECIPE_FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_recipes_of_the_course_are_sound(path):
     recipe = Recipe.load(path)
     assert Recipe.of(recipe.plain()) == recipe
@@ -135,6 +175,16 @@ def test_numbers_that_yaml_reads_as_text_are_numbers():
         ("device", "gpu", "device 'gpu': is not known"),
         ("validation.views", ["sxa"], "validation.views 'sxa': is not known, did you mean sax?"),
         ("validation.masks", ["unifrom"], "validation.masks 'unifrom': is not known, did you mean uniform?"),
+        ("validation.maps", "knwon", "validation.maps 'knwon': is not known, did you mean known?"),
+        ("validation.maps", "perturbed", "validation.maps 'perturbed': is not known, want one of espirit, known"),
+        ("validation.coil", 1, "validation.coil: is not known, did you mean coils?"),
+        ("data.pol", 3, "data.pol: is not known, did you mean pool?"),
+        ("losses.egde", {"weight": 1.0}, "losses.egde: is not known, did you mean edge?"),
+        ("losses.edge", {"weigth": 1.0}, "losses.edge.weigth: is not known, did you mean weight?"),
+        ("losses.edge", {"alpha": 0.2}, "losses.edge.alpha: is not known, want one of weight, settings"),
+        ("losses.edge", {"setting": {}}, "losses.edge.setting: is not known, did you mean settings?"),
+        ("losses.edge", {"settings": {"alfa": 0.2}}, "loss edge: got alfa, want settings among alpha, first, gain"),
+        ("losses.mse", {"settings": {"alpha": 0.2}}, "loss mse: got alpha, want settings among none"),
         ("xyzzy", 1, "xyzzy: is not known, want one of name, network"),
     ],
 )
@@ -164,6 +214,16 @@ def test_what_is_mistyped_is_told_its_nearest_name(where, value, said):
         ("schedule.factor", 2, "schedule.factor: got 2"),
         ("losses", {}, "losses: got none"),
         ("losses.l1", 0, "losses.l1: got 0"),
+        ("losses.edge", {"weight": 0}, "losses.edge: got 0"),
+        ("losses.edge", {"weight": "much"}, "losses.edge.weight: got 'much', want a number"),
+        ("losses.edge", {"settings": 3}, "losses.edge.settings: got 3, want a mapping"),
+        ("losses.edge", [1.0], r"losses.edge: got \[1.0\], want a number"),
+        ("losses.edge", None, "losses.edge: got None, want a number"),
+        ("losses.perceptual", 1.0, "loss perceptual: lacks features, which has no default"),
+        ("losses.perceptual", {"settings": {"alpha": 0.1}}, "loss perceptual: lacks features"),
+        ("data.pool", 0, "data.pool: got 0"),
+        ("data.pool", 2.5, "data.pool: got 2.5"),
+        ("validation.coils", 0, "validation.coils: got 0"),
         ("network", "cascade", "network.: got 'cascade', want a mapping"),
         ("data", [], "data: got \\[\\], want a mapping with a kind"),
         ("data.matrices", [32, 32], r"data.matrices\[0\]: got 32, want a list"),
@@ -186,6 +246,32 @@ def test_what_is_mistyped_is_told_its_nearest_name(where, value, said):
 def test_bad_values_are_named(where, value, said):
     with pytest.raises(ValueError, match=said):
         Recipe.of(changed(where, value))
+
+
+@pytest.mark.bad_input
+def test_a_pool_is_not_used_again_otherwise():
+    plain = changed("data.pool", 5)
+    plain["data"]["reuse"] = 2
+    with pytest.raises(ValueError, match=r"data.reuse: got 2, want 1 with a pool"):
+        Recipe.of(plain)
+    assert SimulatedData(pool=5, reuse=1).pool == 5
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("name", "shapes"), [("frames", [3, 4]), ("coils", [1, 2]), ("matrices", [[32, 32], [48, 48]])]
+)
+def test_a_pool_has_one_shape_since_a_batch_is_from_anywhere_in_it(name, shapes):
+    plain = changed("data.pool", 5)
+    plain["data"][name] = shapes
+    with pytest.raises(ValueError, match=rf"data.{name}: got .*, want one with a pool"):
+        Recipe.of(plain)
+
+
+@pytest.mark.bad_input
+def test_names_that_are_numbers_are_told_like_others():
+    with pytest.raises(ValueError, match="loss edge: got 1, want settings among alpha"):
+        Recipe.of(changed("losses.edge", {"settings": {1: 2}}))
 
 
 @pytest.mark.bad_input

@@ -37,7 +37,7 @@ def build(name: str, settings: Mapping[str, Any] = MappingProxyType({})) -> Loss
 def require_settings(name: str, settings: Mapping[str, Any]) -> None:
     """`settings` must be some that the loss `name` has, and all that have no default."""
     wanted = inspect.signature(LOSSES[name]).parameters
-    unknown = sorted(set(settings) - set(wanted))
+    unknown = sorted(map(str, set(settings) - set(wanted)))
     require(not unknown, f"loss {name}: got {', '.join(unknown)}, want settings among {', '.join(wanted) or 'none'}")
     missing = [key for key, one in wanted.items() if one.default is one.empty and key not in settings]
     require(not missing, f"loss {name}: lacks {', '.join(missing)}, which has no default")

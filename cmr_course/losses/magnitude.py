@@ -105,6 +105,7 @@ class PerceptualLoss(nn.Module):
         self.alpha = require_share(alpha)
         known = isinstance(features, str) and features in FEATURES
         require(known, f"features: got {say(features)}, want one of {', '.join(FEATURES)}")
+        require(not isinstance(taps, str), f"taps: got {say(taps)}, want a list of layers, such as [{taps}]")
         self.named = features
         self.features = load_course_vgg(taps) if features == "course" else _of_photographs(taps)
 
@@ -116,7 +117,7 @@ class PerceptualLoss(nn.Module):
 
     def distance(self, output: Magnitude, truth: Magnitude) -> Float[Tensor, ""]:
         """Mean over taps of the mean squared difference of features; the gradient goes into `output` only."""
-        peak = truth.amax((1, 2, 3), keepdim=True)
+        peak = truth.detach().amax((1, 2, 3), keepdim=True)
         peak = torch.where(peak > 0, peak, torch.ones_like(peak))
         dtype, shape = self.features.mean.dtype, (-1, 1, *truth.shape[-2:])
         with torch.no_grad():

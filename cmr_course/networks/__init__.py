@@ -25,7 +25,7 @@ def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
     known = isinstance(name, str) and name in NETWORKS
     require(known, f"network: got {say(name)}, want one of {', '.join(NETWORKS)}")
     wanted = inspect.signature(NETWORKS[name]).parameters
-    unknown = sorted(set(settings) - set(wanted))
+    unknown = sorted(map(str, set(settings) - set(wanted)))
     require(not unknown, f"network {name}: got {', '.join(unknown)}, want settings among {', '.join(wanted)}")
     return NETWORKS[name](**settings)
 

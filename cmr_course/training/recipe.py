@@ -62,7 +62,8 @@ class SimulatedData:
     whole readouts sample fully, so the physics of what is left stays exact. None keeps all.
     window: so many neighbouring frames, circular in time, whose middle one is the reference; None keeps all.
     pool: a data set of so many examples, made once, with one mask each, and seen in every epoch in another order:
-    example n is of the n-th of `subjects`. They stay in memory. None: no two examples are the same.
+    example n is of the n-th of `subjects`, from the first again where these are fewer. They stay in memory. None: no
+    two examples are the same.
     """
 
     kind: str = "simulated"
@@ -88,6 +89,9 @@ class SimulatedData:
         if self.pool is not None:
             require_whole("data.pool", self.pool)
             require(self.reuse == 1, f"data.reuse: got {self.reuse}, want 1 with a pool, which is used again anyway")
+            for name in ("matrices", "frames", "coils"):  # a batch is of examples from anywhere in the pool
+                shapes = getattr(self, name)
+                require(len(set(shapes)) < 2, f"data.{name}: got {say(shapes)}, want one with a pool")
         first, end = self.subjects
         inside = is_whole(first) and is_whole(end) and first in TRAINING and end - 1 in TRAINING
         wanted = f"training subjects, from {TRAINING[0]} up to {TRAINING[-1] + 1}"

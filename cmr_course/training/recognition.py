@@ -26,7 +26,7 @@ from cmr_course.simulation import Scan, Subject, simulate
 from cmr_course.splits import TRAINING, refuse_test_seed
 from cmr_course.training.checkpoints import versions
 from cmr_course.training.settings import plain
-from cmr_course.validate import require
+from cmr_course.validate import is_whole, require, require_positive, require_whole, say
 from cmr_course.weights.store import Provenance, save
 from cmr_course.workers import Tell, done
 
@@ -77,6 +77,21 @@ class Recognition:
     weight_decay: float = 1e-2
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        first, end = self.subjects
+        require(
+            is_whole(first) and is_whole(end) and 0 <= first < end, f"subjects: got {say(self.subjects)}, want seeds"
+        )
+        for name in ("scans", "frames", "matrix", "crop", "steps", "batch"):
+            require_whole(name, getattr(self, name))
+        halvings = 2 ** (len(COURSE_VGG) - 1)
+        fits = halvings <= self.crop <= self.matrix
+        require(
+            fits, f"crop: got {self.crop}, want {halvings} (the last stage has one pixel) to the matrix, {self.matrix}"
+        )
+        for name in ("rate", "weight_decay"):
+            require_positive(name, getattr(self, name))
+
     def scanned(self, *, workers: int = 1) -> Labelled:
         """Images of the subjects, made by `workers` processes; ValueError for a test subject."""
         return labelled(range(*self.subjects), self, workers=workers, allowed=refuse_test_seed)
@@ -122,7 +137,8 @@ class Recogniser(nn.Module):
 
 
 def train(settings: Recognition, data: Labelled, *, tell: Callable[[int, float], None] | None = None) -> Recogniser:
-    """A recogniser, trained on `data`: cross entropy of the three tasks, AdamW, the rate along half a cosine.
+    """A recogniser, trained on `data`: cross entropy of the three tasks, AdamW, the rate in one cycle:
+    up over the first 30 % of the steps, then down, both as half a cosine.
 
     tell: hears the step and the loss of every step. Torch's own generator is left as it was.
     """
@@ -242,7 +258,7 @@ def _frames(seed: int, number: int, settings: Recognition) -> list[tuple[Tensor,
     low, high = settings.snr_db
     snr_db = low + (high - low) * float(torch.rand((), generator=generator))
     scan = Scan(view=VIEWS[view], contrast=CONTRASTS[contrast], matrix=(settings.matrix, settings.matrix))
-    beating = scan.settings.fixed_frames is None and CONTRASTS[contrast] in ("cine", "tagging")
+    beating = scan.settings.beating
     receiver = Receiver(n_coils=1, snr_db=snr_db)
     scan = Scan(
         view=scan.view,
