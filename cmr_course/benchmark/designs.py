@@ -16,7 +16,7 @@ from cmr_course.validate import require, say
 
 CLASSICAL = ("zero-filled", "view-sharing", "grappa", "cg-sense", "kt-sparse-sense", "low-rank-sparse")
 """Every classical method, in the order of the book."""
-NETWORKS = ("cascade", "d5c5")
+NETWORKS = ("3d-cnn", "cascade", "d5c5")
 """Every network with course weights, in the order of the book."""
 EVERY = (*CLASSICAL, *NETWORKS)
 """Every method, in the order of the book. A new method is registered by its name here."""
