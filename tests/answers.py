@@ -24,5 +24,5 @@ def assert_no_answer_is_said_in_words(check: Callable[..., None]) -> None:
     def blank(*inputs: Any) -> None:
         raise NotImplementedError(f"the hint, after {len(inputs)} inputs")
 
-    with pytest.raises(NotImplementedError, match=r"the hint, after [24] inputs"):
+    with pytest.raises(NotImplementedError, match=r"the hint, after [1-4] inputs"):
         check(blank)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from statistics import fmean
 
 import pytest
 import yaml
@@ -18,6 +19,16 @@ from tools.environment import ROOT
 RESULTS = ROOT / "results"
 TRAINING = ROOT / "notebooks" / "training"
 DEPTHS = ("1, no consistency", "1", "2", "3")
+TRICKS = (
+    *(design + trick for design in ("simple", "complex") for trick in ("", ", dropout", ", batch norm")),
+    *(design + trick for design in ("simple", "complex") for trick in (", two channels", ", PyTorch's weights")),
+    "complex, SGD",
+    "complex, edge loss",
+    "complex, perceptual loss",
+    "complex, few series",
+    "complex, few series, dropout",
+)
+WITHOUT_TRAINING = ("zero-filled", "kt-sparse-sense")
 COMMIT = re.compile(r"[0-9a-f]{10}")
 
 
@@ -50,3 +61,93 @@ def test_the_cost_of_a_step_is_on_record(name):
     assert sum(found["shares_of_step"].values()) == pytest.approx(100, abs=1)
     ledger = (ROOT / "cmr_course" / "weights" / "LEDGER.md").read_text(encoding="utf-8")
     assert f"{found['ratio']:.1f} times" in ledger
+
+
+def tricks():
+    """The parameters of the study of tricks, and its Results."""
+    asked = yaml.safe_load((TRAINING / "tricks" / "course.yaml").read_text(encoding="utf-8"))
+    return asked, read_results(RESULTS / "tricks.jsonl")
+
+
+def test_the_study_of_tricks_is_whole():
+    asked, rows = tricks()
+    recipe = Recipe.of(asked["recipe"])
+    counted = Counter((row.method, row.seed, row.metric) for row in rows)
+    wanted = {(name, seed, metric) for name in TRICKS for seed in asked["seeds"] for metric in ("psnr", "ssim")}
+    wanted |= {(name, None, metric) for name in WITHOUT_TRAINING for metric in ("psnr", "ssim")}
+    assert set(counted) == wanted
+    assert set(counted.values()) == {asked["subjects"]}
+    assert {row.subject for row in rows} == {str(seed) for seed in TEST[: asked["subjects"]]}
+    assert {row.simulation_version for row in rows} == {simulation.VERSION}
+    assert all(COMMIT.fullmatch(row.commit) for row in rows)
+    ky, kx = recipe.data.matrices[0]
+    assert {(row.matrix, row.coils, row.mask, row.nominal_R, row.domain, row.region) for row in rows} == {
+        (f"{ky}x{kx}", 1, recipe.data.masks.kinds[0], recipe.data.masks.acceleration[0], "simulated series", "full")
+    }
+
+
+def test_subjects_of_the_study_of_tricks_are_in_the_ratio_of_the_paper_and_in_one_split_each():
+    asked, _ = tricks()
+    recipe = Recipe.of(asked["recipe"])
+    assert (recipe.data.pool, len(recipe.validation.subjects), asked["subjects"]) == (50, 10, 20)
+    first, end = recipe.data.subjects
+    assert end - first == 50
+    assert not set(range(first, end)) & ({*recipe.validation.subjects} | {*TEST})
+
+
+def test_the_curves_of_the_study_of_tricks_are_whole():
+    asked, _ = tricks()
+    recipe = Recipe.of(asked["recipe"])
+    curves = json.loads((RESULTS / "tricks_curves.json").read_text(encoding="utf-8"))
+    assert set(curves) == set(TRICKS)
+    for lines in curves.values():
+        assert len(lines) == len(asked["seeds"])
+        for line in lines:
+            assert line["step"] == list(range(recipe.log_every, recipe.steps + 1, recipe.log_every))
+            assert line["validated"] == list(range(recipe.validation.every, recipe.steps + 1, recipe.validation.every))
+            assert (len(line["loss"]), len(line["psnr"])) == (len(line["step"]), len(line["validated"]))
+
+
+def by_subject(rows, name, metric="psnr"):
+    """Scores of the test subjects, each the mean over the seeds."""
+    found = {}
+    for row in rows:
+        if (row.method, row.metric) == (name, metric):
+            found.setdefault(row.subject, []).append(row.value)
+    return {who: fmean(values) for who, values in found.items()}
+
+
+@pytest.mark.parametrize("name", ["simple", "complex"])
+def test_both_networks_of_the_paper_beat_zero_filled(name):
+    _, rows = tricks()
+    ours, zero = by_subject(rows, name), by_subject(rows, "zero-filled")
+    assert min(ours[who] - zero[who] for who in zero) > 0
+
+
+def markdown_of(chapter):
+    """All prose of a chapter, on one line."""
+    cells = json.loads((ROOT / "notebooks" / chapter).read_text(encoding="utf-8"))["cells"]
+    return " ".join(" ".join("".join(cell["source"]).split()) for cell in cells if cell["cell_type"] == "markdown")
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "other"),
+    [
+        ("07_a_network_that_sees_time.ipynb", "complex", "simple"),
+        ("07_a_network_that_sees_time.ipynb", "simple, dropout", "simple"),
+        ("07_a_network_that_sees_time.ipynb", "complex, dropout", "complex"),
+        ("07_a_network_that_sees_time.ipynb", "complex, SGD", "complex"),
+        ("07_a_network_that_sees_time.ipynb", "simple, batch norm", "simple"),
+        ("07_a_network_that_sees_time.ipynb", "complex, batch norm", "complex"),
+        ("07_a_network_that_sees_time.ipynb", "simple, two channels", "simple"),
+        ("07_a_network_that_sees_time.ipynb", "complex, two channels", "complex"),
+        ("07_a_network_that_sees_time.ipynb", "complex, PyTorch's weights", "complex"),
+        ("08_what_you_optimise.ipynb", "complex, edge loss", "complex"),
+        ("08_what_you_optimise.ipynb", "complex, perceptual loss", "complex"),
+    ],
+)
+def test_the_text_says_the_differences_of_the_record(chapter, name, other):
+    _, rows = tricks()
+    ours, base = by_subject(rows, name), by_subject(rows, other)
+    difference = f"{fmean(ours[who] - base[who] for who in base):+.2f}"
+    assert difference.replace("-", "−") in markdown_of(chapter).replace("-", "−"), f"{name} − {other}: {difference} dB"
