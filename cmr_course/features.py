@@ -30,7 +30,7 @@ columns D and E); the stages are separated by a pooling that halves the image.""
 
 COURSE_VGG: Layout = ((16, 16), (32, 32), (64, 64, 64), (96, 96, 96))
 """The same with few channels and four stages, which the course trains on its simulator: see
-:mod:`cmr_course.training.recognition`."""
+``cmr_course.training.recognition``."""
 COURSE_VGG_FILE = Path(__file__).parent / "weights" / "features" / "course_vgg.safetensors"
 """Its weights; the file of the same name that ends in ``.yaml`` says where they come from."""
 

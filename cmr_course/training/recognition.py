@@ -30,9 +30,9 @@ from cmr_course.validate import is_whole, require, require_positive, require_who
 from cmr_course.weights.store import Provenance, save
 from cmr_course.workers import Tell, done
 
-CONTRASTS = ("cine", "T1map", "T2map", "perfusion", "tagging", "lge", "blackblood")
-VIEWS = ("sax", "2ch", "3ch", "4ch")
-DRAWN = (*CONTRASTS, "cine", "cine")
+ASKED_CONTRASTS = ("cine", "T1map", "T2map", "perfusion", "tagging", "lge", "blackblood")
+ASKED_VIEWS = ("sax", "2ch", "3ch", "4ch")
+DRAWN = (*ASKED_CONTRASTS, "cine", "cine")
 """A scan's contrast is one of these, each as likely: the phase of the beat is asked of cines and tags only."""
 PHASES = 6
 """Equal parts of the heart beat, the first from the R wave on."""
@@ -41,7 +41,7 @@ TAP = "relu4_3"
 """The last rectifier, whose mean over the image the answers are made of."""
 NONE = -1
 """Phase of an image that shows one moment of the beat: nothing is asked of it."""
-TASKS = {"contrast": len(CONTRASTS), "view": len(VIEWS), "phase": PHASES}
+TASKS = {"contrast": len(ASKED_CONTRASTS), "view": len(ASKED_VIEWS), "phase": PHASES}
 """How many answers each question has."""
 
 
@@ -254,10 +254,10 @@ def _frames(seed: int, number: int, settings: Recognition) -> list[tuple[Tensor,
     def drawn(options: int) -> int:
         return int(torch.randint(options, (), generator=generator))
 
-    contrast, view = CONTRASTS.index(DRAWN[drawn(len(DRAWN))]), drawn(len(VIEWS))
+    contrast, view = ASKED_CONTRASTS.index(DRAWN[drawn(len(DRAWN))]), drawn(len(ASKED_VIEWS))
     low, high = settings.snr_db
     snr_db = low + (high - low) * float(torch.rand((), generator=generator))
-    scan = Scan(view=VIEWS[view], contrast=CONTRASTS[contrast], matrix=(settings.matrix, settings.matrix))
+    scan = Scan(view=ASKED_VIEWS[view], contrast=ASKED_CONTRASTS[contrast], matrix=(settings.matrix, settings.matrix))
     beating = scan.settings.beating
     receiver = Receiver(n_coils=1, snr_db=snr_db)
     scan = Scan(
