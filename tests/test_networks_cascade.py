@@ -241,7 +241,7 @@ def test_bad_sizes_are_named(wrong, said):
 
 @pytest.mark.bad_input
 def test_what_is_not_known_is_named():
-    with pytest.raises(ValueError, match=r"network: got 'cascad', want one of cascade"):
+    with pytest.raises(ValueError, match=r"network: got 'cascad', want one of 3d-cnn, cascade"):
         build("cascad", {})
     with pytest.raises(ValueError, match=r"network cascade: got filter, want settings among n_stages"):
         build("cascade", {"filter": 3})
