@@ -251,10 +251,25 @@ def test_it_learns(tmp_path):
 
 
 @pytest.mark.skipif(not os.environ.get("CMR_COURSE_COMPILE"), reason="compiles for minutes: set CMR_COURSE_COMPILE")
-def test_compiled_it_learns_the_same(whole, tmp_path):
-    found = trained(replace(TINY, compile=True), tmp_path)
-    for name, value in found.items():
-        torch.testing.assert_close(value, whole[0][name], rtol=1e-2, atol=1e-3)
+def test_compiled_it_learns_the_same(tmp_path):
+    """In processes of their own: torch.compile cannot see through the hook that checks shapes in tests."""
+    smoke = Recipe.load(ROOT / "notebooks" / "training" / "method" / "cascade.smoke.yaml")
+    short = replace(smoke, steps=4, validation=None, log_every=2, checkpoint_every=4)
+    for name, recipe in {"as-it-is": short, "compiled": replace(short, compile=True)}.items():
+        (tmp_path / f"{name}.yaml").write_text(recipe.text(), encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "cmr_course",
+            "train",
+            f"{tmp_path / name}.yaml",
+            "--out",
+            str(tmp_path / name),
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=900, cwd=ROOT)
+    wanted, found = (Checkpoint.load(tmp_path / name / "last.pt").weights for name in ("as-it-is", "compiled"))
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
