@@ -5,6 +5,8 @@ Each function raises a ``ValueError`` whose one line names the argument, what it
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -84,6 +86,15 @@ def require_whole(name: str, value: int, low: int = 1, high: int | None = None) 
 def is_pair(value: Any) -> bool:
     """Whether `value` is a tuple or list of two real numbers."""
     return isinstance(value, tuple | list) and len(value) == 2 and all(is_number(number) for number in value)
+
+
+def require_settings(what: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    """`settings` must be arguments by name that `make` takes, and all that have no default; `what` is made."""
+    wanted = inspect.signature(make).parameters
+    unknown = sorted(map(str, set(settings) - set(wanted)))
+    require(not unknown, f"{what}: got {', '.join(unknown)}, want settings among {', '.join(wanted) or 'none'}")
+    missing = [name for name, one in wanted.items() if one.default is one.empty and name not in settings]
+    require(not missing, f"{what}: lacks {', '.join(missing)}, which has no default")
 
 
 def require_generator(name: str, value: Any) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.fourier import fft2c
-from cmr_course.losses import LOSSES, build, l1, log_nmse, mse, require_settings, steps_log_nmse, total
+from cmr_course.losses import LOSSES, build, l1, log_nmse, mse, steps_log_nmse, total
+from cmr_course.validate import require_settings
 
 SHAPE = (2, 3, 5, 4)
 
@@ -20,7 +21,7 @@ SHAPE = (2, 3, 5, 4)
 def needs_settings(name: str) -> bool:
     """Whether it cannot be made without them: its own tests make it."""
     try:
-        require_settings(name, {})
+        require_settings(name, LOSSES[name], {})
     except ValueError:
         return True
     return False

@@ -18,6 +18,7 @@ from cmr_course import features
 from cmr_course.acquisition import Reconstruction
 from cmr_course.features import COURSE_VGG, VGG, VGG16, VGG16_FILE, Layout, names
 from cmr_course.losses import (
+    LOSSES,
     EdgeLoss,
     Loss,
     PerceptualLoss,
@@ -26,10 +27,10 @@ from cmr_course.losses import (
     loss_at,
     magnitude_mse,
     mse,
-    require_settings,
 )
 from cmr_course.training import Network, Recipe, SimulatedData, Term, Undersampling, fit
 from cmr_course.training.log import read_log
+from cmr_course.validate import require_settings
 from tests.test_losses import SHAPE, drawn, of_scale
 
 TWO = ("relu1_2", "relu2_2")
@@ -440,10 +441,10 @@ def test_bad_settings_are_named(name, given, said):
 
 @pytest.mark.bad_input
 def test_settings_are_looked_at_without_making_the_loss(photographs):
-    require_settings("perceptual", {"features": "vgg16", "alpha": 0.1, "taps": ["relu3_3"]})
-    require_settings("mse", {})
+    require_settings("loss perceptual", LOSSES["perceptual"], {"features": "vgg16", "alpha": 0.1, "taps": ["relu3_3"]})
+    require_settings("loss mse", LOSSES["mse"], {})
     with pytest.raises(ValueError, match=r"loss perceptual: got feature, want settings among features, alpha, taps"):
-        require_settings("perceptual", {"feature": "vgg16"})
+        require_settings("loss perceptual", LOSSES["perceptual"], {"feature": "vgg16"})
 
 
 @pytest.mark.bad_input

@@ -39,7 +39,7 @@ from cmr_course.training import (
 )
 from cmr_course.training.datasets import Simulated
 from cmr_course.training.processes import World
-from cmr_course.training.run import _require_same, seeded
+from cmr_course.training.run import _require_same, resume_generators, seeded
 from cmr_course.training.validation import validate
 from cmr_course.weights import load_file
 
@@ -248,6 +248,21 @@ def test_it_learns(tmp_path):
 
     assert after > before + 0.2
     assert after > validate(Filled(), held, ALONE)["psnr"] + 1
+
+
+def test_taken_up_again_no_two_processes_leave_out_the_same():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        torch.rand(5)
+        states = {"cpu": torch.get_rng_state()}
+        goes_on = torch.rand(4)
+        drawn = []
+        for rank in range(4):
+            torch.manual_seed(7 + rank)
+            resume_generators(states, 7, 20, rank)
+            drawn.append(torch.rand(4))
+    assert torch.equal(drawn[0], goes_on)
+    assert len({tuple(numbers.tolist()) for numbers in drawn}) == 4
 
 
 @pytest.mark.skipif(not os.environ.get("CMR_COURSE_COMPILE"), reason="compiles for minutes: set CMR_COURSE_COMPILE")

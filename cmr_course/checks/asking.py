@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Complex
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from cmr_course.validate import is_whole, require, say
@@ -72,17 +72,30 @@ def call(function: Callable[..., Any], *inputs: Any) -> Any:
 
 def answer(function: Callable[..., Any], *inputs: Any, shape: Sequence[int]) -> Complex[Tensor, "*shape"]:
     """The complex, finite tensor of the wanted shape that `function` returned, as complex128."""
-    result = call(function, *inputs)
-    wanted = tuple(shape)
-    if not isinstance(result, Tensor):
-        raise fail(function, f"returned a {type(result).__name__}, want a torch.Tensor")
-    if tuple(result.shape) != wanted:
-        raise fail(function, f"returned shape {tuple(result.shape)}, want {wanted}")
+    result = _tensor(function, *inputs, shape=shape)
     if not result.is_complex():
         raise fail(function, f"returned real values ({result.dtype}), want complex ones; do not drop the phase")
     if not bool(torch.isfinite(torch.view_as_real(result.resolve_conj())).all()):
         raise fail(function, "returned NaN or infinity; is something divided by zero?")
     return result.detach().to(torch.complex128)
+
+
+def picture(function: Callable[..., Any], *inputs: Any, shape: Sequence[int]) -> Float[Tensor, "*shape"]:
+    """The real, finite tensor of the wanted shape that `function` returned, as float64."""
+    result = _tensor(function, *inputs, shape=shape)
+    if result.is_complex() or not bool(torch.isfinite(result).all()):
+        raise fail(function, "returned complex values, NaN or infinity; want real, finite ones")
+    return result.detach().to(torch.float64)
+
+
+def _tensor(function: Callable[..., Any], *inputs: Any, shape: Sequence[int]) -> Tensor:
+    """The tensor of the wanted shape that `function` returned."""
+    result = call(function, *inputs)
+    if not isinstance(result, Tensor):
+        raise fail(function, f"returned a {type(result).__name__}, want a torch.Tensor")
+    if tuple(result.shape) != tuple(shape):
+        raise fail(function, f"returned shape {tuple(result.shape)}, want {tuple(shape)}")
+    return result
 
 
 def number(function: Callable[..., Any], *inputs: Any) -> float:

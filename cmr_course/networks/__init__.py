@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +13,7 @@ from cmr_course.networks.cnn3d import CNN3D
 from cmr_course.networks.consistency import DataConsistency
 from cmr_course.networks.d5c5 import D5C5
 from cmr_course.networks.unrolled import Unrolled
-from cmr_course.validate import require, say
+from cmr_course.validate import require, require_settings, say
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"3d-cnn": CNN3D, "cascade": Cascade, "d5c5": D5C5})
 """What makes each network, by the name that recipes and weights use."""
@@ -24,9 +23,7 @@ def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
     """The network called `name`, with its defaults where `settings` do not say otherwise; random weights."""
     known = isinstance(name, str) and name in NETWORKS
     require(known, f"network: got {say(name)}, want one of {', '.join(NETWORKS)}")
-    wanted = inspect.signature(NETWORKS[name]).parameters
-    unknown = sorted(map(str, set(settings) - set(wanted)))
-    require(not unknown, f"network {name}: got {', '.join(unknown)}, want settings among {', '.join(wanted)}")
+    require_settings(f"network {name}", NETWORKS[name], settings)
     return NETWORKS[name](**settings)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from cmr_course.losses import LOSSES, require_settings
+from cmr_course.losses import LOSSES
 from cmr_course.networks import NETWORKS
 from cmr_course.sampling import KINDS, Sampling
 from cmr_course.simulation import CONTRASTS, VIEWS
 from cmr_course.splits import TRAINING, VALIDATION
 from cmr_course.training.settings import plain, read, require_known
-from cmr_course.validate import is_number, is_whole, require, require_positive, require_whole, say
+from cmr_course.validate import is_number, is_whole, require, require_positive, require_settings, require_whole, say
 
 RATES = ("constant", "step", "cosine")
 OPTIMISERS = ("adam", "adamw", "sgd")
@@ -314,7 +314,7 @@ class Recipe:
         for name, term in self.losses.items():
             require_known(f"losses.{name}", name, LOSSES)
             require_positive(f"losses.{name}", term.weight if isinstance(term, Term) else term)
-            require_settings(name, term.settings if isinstance(term, Term) else {})
+            require_settings(f"loss {name}", LOSSES[name], term.settings if isinstance(term, Term) else {})
         for name in ("steps", "batch", "accumulation", "log_every", "checkpoint_every", "processes"):
             require_whole(name, getattr(self, name))
         for name in ("workers", "seed"):

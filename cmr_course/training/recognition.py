@@ -22,7 +22,7 @@ from cmr_course.data import stream
 from cmr_course.features import COURSE_VGG, VGG, names
 from cmr_course.image import center_crop
 from cmr_course.receiver import Receiver
-from cmr_course.simulation import Scan, Subject, simulate
+from cmr_course.simulation import CONTRASTS, Scan, Subject, simulate
 from cmr_course.splits import TRAINING, refuse_test_seed
 from cmr_course.training.checkpoints import versions
 from cmr_course.training.settings import plain
@@ -257,15 +257,13 @@ def _frames(seed: int, number: int, settings: Recognition) -> list[tuple[Tensor,
     contrast, view = ASKED_CONTRASTS.index(DRAWN[drawn(len(DRAWN))]), drawn(len(ASKED_VIEWS))
     low, high = settings.snr_db
     snr_db = low + (high - low) * float(torch.rand((), generator=generator))
-    scan = Scan(view=ASKED_VIEWS[view], contrast=ASKED_CONTRASTS[contrast], matrix=(settings.matrix, settings.matrix))
-    beating = scan.settings.beating
-    receiver = Receiver(n_coils=1, snr_db=snr_db)
+    beating = CONTRASTS[ASKED_CONTRASTS[contrast]].beating
     scan = Scan(
-        view=scan.view,
-        contrast=scan.contrast,
-        matrix=scan.matrix,
+        view=ASKED_VIEWS[view],
+        contrast=ASKED_CONTRASTS[contrast],
+        matrix=(settings.matrix, settings.matrix),
         frames=FRAMES if beating else None,
-        receiver=receiver,
+        receiver=Receiver(n_coils=1, snr_db=snr_db),
     )
     acquisition, _ = simulate(Subject(seed), scan, generator=generator)
     series = acquisition.coil_images()[0, :, 0].abs()

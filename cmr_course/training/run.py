@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from cmr_course.data import stream
 from cmr_course.losses import Loss, loss_at, total
 from cmr_course.losses import build as build_loss
 from cmr_course.networks import Unrolled, build
@@ -96,9 +97,7 @@ class Run:
             optimiser.load_state_dict(dict(found.optimiser))
             run.step, run.best, run.gradient, run.seconds = found.step, found.best, found.gradient, found.seconds
             run.sums.update(found.sums)
-            set_generators(found.generators)
-            if not world.first:  # the checkpoint has the first process's; another dropout for each of the others
-                torch.manual_seed(torch.initial_seed() + run.step + 1)
+            resume_generators(found.generators, recipe.seed, found.step, world.rank)
         if world.first:
             folder.mkdir(parents=True, exist_ok=True)
             for partial in folder.glob(".*.partial"):  # of a training that was killed while it wrote
@@ -264,6 +263,18 @@ def set_generators(states: Mapping[str, Tensor]) -> None:
         torch.set_rng_state(states["cpu"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def resume_generators(states: Mapping[str, Tensor], seed: int, step: int, rank: int) -> None:
+    """Torch's own generators after a training was taken up again at `step`.
+
+    The first process goes on in the states of its checkpoint, which has no others: those begin a stream of their own,
+    so that no two processes leave out the same activations.
+    """
+    if rank == 0:
+        set_generators(states)
+    else:
+        torch.manual_seed(stream(seed, "resumed", step, rank).initial_seed())
 
 
 def _require_same(old: Recipe, new: Recipe, folder: Path) -> None:

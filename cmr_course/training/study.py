@@ -26,6 +26,11 @@ class _Job:
     recipe: Recipe
     folder: Path
 
+    @classmethod
+    def of(cls, name: str, seed: int, recipe: Recipe, folder: Path | str) -> _Job:
+        """The training of this name and seed, on one thread."""
+        return cls(name, replace(recipe, seed=seed, name=name, threads=1), folder_of(folder, name, seed))
+
 
 def study(
     recipes: Mapping[str, Recipe],
@@ -49,12 +54,8 @@ def study(
     require(bool(recipes) and bool(seeds) and bool(cells), "study: got no recipe, seed or cell, want at least one each")
     present = read_results(record) if record is not None and Path(record).is_file() else []
     have = {(row.method, row.seed) for row in present}
-    jobs = [
-        _Job(name, replace(recipe, seed=seed, name=name, threads=1), folder_of(folder, name, seed))
-        for seed in seeds
-        for name, recipe in recipes.items()
-        if (name, seed) not in have
-    ]
+    wanted = [(name, seed) for seed in seeds for name in recipes if (name, seed) not in have]
+    jobs = [_Job.of(name, seed, recipes[name], folder) for name, seed in wanted]
     rows, made_by = list(present), commit()
     with closing(done(_train, jobs, workers, lambda: None)) as finished:
         for job, _ in finished:
