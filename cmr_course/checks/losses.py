@@ -107,7 +107,9 @@ def check_is_affine(function: Callable[[Map, Candidates], bool]) -> None:
         "a filter with a rectifier": lambda image: filtered(image).relu(),
         "a magnitude": lambda image: image.abs(),
         "a square": lambda image: image.square(),
-        "a filter and a very small square": lambda image: filtered(image) + 1e-5 * image.square(),
+        "a filter that adds a constant and a very small square": lambda image: (
+            filtered(image) + 1 + 1e-7 * image.square()
+        ),
     }
     images = draw((2, 6, 5), generator).real
     for known, wanted in ((affine, True), (bent, False)):
