@@ -12,10 +12,14 @@ from cmr_course.networks.cascade import Cascade
 from cmr_course.networks.cnn3d import CNN3D
 from cmr_course.networks.consistency import DataConsistency
 from cmr_course.networks.d5c5 import D5C5
+from cmr_course.networks.promptmr import PromptMR
+from cmr_course.networks.promptmr_plus import PromptMRPlus
 from cmr_course.networks.unrolled import Unrolled
 from cmr_course.validate import require, require_settings, say
 
-NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType({"3d-cnn": CNN3D, "cascade": Cascade, "d5c5": D5C5})
+NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+    {"3d-cnn": CNN3D, "cascade": Cascade, "d5c5": D5C5, "promptmr": PromptMR, "promptmr-plus": PromptMRPlus}
+)
 """What makes each network, by the name that recipes and weights use."""
 
 
@@ -27,4 +31,4 @@ def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
     return NETWORKS[name](**settings)
 
 
-__all__ = ["CNN3D", "D5C5", "NETWORKS", "Cascade", "DataConsistency", "Unrolled", "build"]
+__all__ = ["CNN3D", "D5C5", "NETWORKS", "Cascade", "DataConsistency", "PromptMR", "PromptMRPlus", "Unrolled", "build"]

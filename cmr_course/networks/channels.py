@@ -26,3 +26,15 @@ def to_complex(channels: Float[Tensor, "batch 2 frame y x"]) -> Complex[Tensor, 
     require_axes("channels", channels, "batch channel frame y x")
     require(channels.shape[1] == 2, f"channels: got {channels.shape[1]}, want 2, real and imaginary part")
     return torch.complex(channels[:, 0], channels[:, 1])
+
+
+def stacked(image: Complex[Tensor, "batch channel y x"]) -> Float[Tensor, "batch channel_2 y x"]:
+    """All real parts, then all imaginary ones, as channels."""
+    return torch.cat([image.real, image.imag], 1)
+
+
+def unstacked(channels: Float[Tensor, "batch channel_2 y x"]) -> Complex[Tensor, "batch channel y x"]:
+    """The inverse of :func:`stacked`."""
+    even = channels.shape[1] % 2 == 0
+    require(even, f"channels: got {channels.shape[1]}, want an even number, real parts and imaginary parts")
+    return torch.complex(*channels.chunk(2, 1))

@@ -106,7 +106,7 @@ class Pending:
 
 @dataclass
 class Fixture:
-    """An npz fixture that remembers which of its arrays were read."""
+    """An npz fixture that remembers which of its arrays were read; a json file is all config."""
 
     path: Path
     kind: str
@@ -114,10 +114,14 @@ class Fixture:
     ran: int = 0
 
     def __post_init__(self) -> None:
-        with np.load(self.path, allow_pickle=False) as arrays:
-            self._arrays = {name: arrays[name] for name in arrays.files}
-        self.config: dict[str, Any] = json.loads(str(self._arrays.pop("config")))
+        self._arrays: dict[str, np.ndarray] = {}
         self._read: set[str] = set()
+        if self.path.suffix == ".json":
+            self.config: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+            return
+        with np.load(self.path, allow_pickle=False) as arrays:
+            self._arrays.update({name: arrays[name] for name in arrays.files})
+        self.config = json.loads(str(self._arrays.pop("config")))
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays

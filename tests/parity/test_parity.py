@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity import check_cascade, check_dists, check_fourier, check_masks, check_metrics, runner  # noqa: F401  (they register)
+from tests.parity import (  # noqa: F401  (they register)
+    check_cascade,
+    check_dists,
+    check_fourier,
+    check_masks,
+    check_metrics,
+    check_promptmr,
+    runner,
+)
 
 FOLDER = runner.folder()
 FILES = runner.files(FOLDER)
