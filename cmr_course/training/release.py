@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
+from cmr_course.networks import build
 from cmr_course.training.checkpoints import BEST, LAST, Checkpoint
 from cmr_course.training.log import read_log
 from cmr_course.training.recipe import Recipe
 from cmr_course.training.run import LOG
 from cmr_course.training.settings import require_known
+from cmr_course.validate import require
 from cmr_course.weights import Provenance, save
+from cmr_course.weights.store import made_again
 
 
 def release(folder: Path | str, path: Path | str, *, which: str = "best", notes: str = "") -> Provenance:
@@ -38,5 +43,9 @@ def release(folder: Path | str, path: Path | str, *, which: str = "best", notes:
         scores=scores,
         notes=notes,
     )
-    save(path, checkpoint.weights, told)
+    left_out = made_again(build(recipe.network.name, recipe.network.settings))
+    for name, value in left_out.items():
+        same = bool(torch.equal(checkpoint.weights[name], value))
+        require(same, f"{folder}: {name} is not what the recipe's settings give, want it left as it was drawn")
+    save(path, {name: value for name, value in checkpoint.weights.items() if name not in left_out}, told)
     return told

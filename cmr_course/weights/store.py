@@ -90,7 +90,7 @@ def load_file(path: Path | str) -> nn.Module:
     good = isinstance(told.network, Mapping) and "name" in told.network
     require(good, f"{path.with_suffix('.yaml')}: network: got {say(told.network)}, want its name and settings")
     network = build(told.network["name"], told.network.get("settings", {}))
-    load_weights(network, weights, str(path))
+    load_weights(network, {**made_again(network), **weights}, str(path))
     return network.eval().requires_grad_(False)
 
 
@@ -127,6 +127,14 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], where: str) 
     ]
     require(not told, f"{where}: is of another network: {'; '.join(told)}")
     network.load_state_dict(dict(weights))
+
+
+def made_again(network: nn.Module) -> dict[str, Tensor]:
+    """What of `network` is not trained and follows from its settings, so that files of weights leave it out: the
+    prompts of PromptMR, drawn from a seed. A network says so by an attribute `remade`, the names.
+    """
+    names_: frozenset[str] = getattr(network, "remade", frozenset())
+    return {name: value for name, value in network.state_dict().items() if name in names_}
 
 
 def _file(path: Path | str) -> Path:
