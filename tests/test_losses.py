@@ -27,7 +27,9 @@ def needs_settings(name: str) -> bool:
     return False
 
 
-PLAIN = tuple(name for name in LOSSES if not needs_settings(name))
+OF_WINDOWS = ("ssim",)
+"""Losses that compare windows or patches, for which the images here are too small; they have tests of their own."""
+PLAIN = tuple(name for name in LOSSES if not needs_settings(name) and name not in OF_WINDOWS)
 
 
 def of_scale(*scale: float, dtype=torch.complex128) -> Acquisition:
@@ -115,7 +117,7 @@ def test_an_empty_reference_has_a_finite_loss(generator):
 
 
 def test_most_losses_need_no_settings():
-    assert set(LOSSES) - set(PLAIN) == {"perceptual"}
+    assert set(LOSSES) - set(PLAIN) - set(OF_WINDOWS) == {"perceptual"}
 
 
 @pytest.mark.parametrize("name", sorted(PLAIN))

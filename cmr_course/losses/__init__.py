@@ -8,6 +8,7 @@ from typing import Any
 
 from cmr_course.losses.magnitude import EdgeLoss, PerceptualLoss, Scheduled, loss_at, magnitude_mse
 from cmr_course.losses.pixelwise import l1, log_nmse, mse, steps_log_nmse
+from cmr_course.losses.similarity import SSIMLoss
 from cmr_course.losses.weighted import Loss, total
 from cmr_course.validate import require, require_settings, say
 
@@ -20,6 +21,7 @@ LOSSES: Mapping[str, Callable[..., Loss]] = MappingProxyType(
         "magnitude_mse": lambda: magnitude_mse,
         "edge": EdgeLoss,
         "perceptual": PerceptualLoss,
+        "ssim": SSIMLoss,
     }
 )
 """What makes each loss, by the name that recipes use."""
@@ -38,6 +40,7 @@ __all__ = [
     "EdgeLoss",
     "Loss",
     "PerceptualLoss",
+    "SSIMLoss",
     "Scheduled",
     "build",
     "l1",

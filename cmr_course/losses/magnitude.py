@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.features import VGG, VGG16, VGG16_FILE, load_course_vgg, load_vgg, weights_folder
 from cmr_course.image import sobel
-from cmr_course.losses.units import Image, near_one, require_fits
+from cmr_course.losses.units import Image, near_one, peak_of, require_fits
 from cmr_course.losses.weighted import Loss
 from cmr_course.validate import is_number, require, require_whole, say
 
@@ -117,8 +117,7 @@ class PerceptualLoss(nn.Module):
 
     def distance(self, output: Magnitude, truth: Magnitude) -> Float[Tensor, ""]:
         """Mean over taps of the mean squared difference of features; the gradient goes into `output` only."""
-        peak = truth.detach().amax((1, 2, 3), keepdim=True)
-        peak = torch.where(peak > 0, peak, torch.ones_like(peak))
+        peak = peak_of(truth)
         dtype, shape = self.features.mean.dtype, (-1, 1, *truth.shape[-2:])
         with torch.no_grad():
             wanted = self.features((truth / peak).to(dtype).reshape(shape))
