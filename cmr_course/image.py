@@ -121,6 +121,23 @@ def sobel(image: Float[Tensor, "*shape y x"]) -> tuple[Float[Tensor, "*shape y x
     return along_y, along_x
 
 
+def scharr(image: Float[Tensor, "*shape y x"]) -> tuple[Float[Tensor, "*shape y x"], Float[Tensor, "*shape y x"]]:
+    """(G_y, G_x): 3 × 3 Scharr derivatives along y and x, in image units per pixel, of the size of the image.
+
+    The kernel is (−1, 0, 1)/2 along one axis and (3, 10, 3)/16 along the other, so that a ramp of slope one gives one
+    (the classic integers are 32 times that); it turns with the edge better than Sobel's. Unlike there, the image is
+    taken to be zero beyond its border, as in the published losses that use it: what does not vanish at the border has
+    an edge there.
+    """
+    _require_image("image", image)
+    difference = torch.tensor([-0.5, 0.0, 0.5], dtype=image.dtype, device=image.device)
+    smoothing = torch.tensor([3.0, 10.0, 3.0], dtype=image.dtype, device=image.device) / 16
+    along_y = torch.outer(difference, smoothing)
+    kernels = torch.stack([along_y, along_y.T])[:, None]
+    both = conv2d(image.reshape(-1, 1, *image.shape[-2:]), kernels, padding=1)
+    return both[:, 0].reshape(image.shape), both[:, 1].reshape(image.shape)
+
+
 def center_crop(tensor: Shaped[Tensor, "*shape y x"], size: tuple[int, int]) -> Shaped[Tensor, "*shape new_y new_x"]:
     """The central `size` = (y, x) of the last two axes; index n//2 stays the centre, as in the Fourier room."""
     shape = _image_size(tensor, size)

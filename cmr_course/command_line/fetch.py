@@ -47,6 +47,14 @@ VGG16 = Download(
     "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
 )
 
+# The same of VGG19_Weights.IMAGENET1K_V1.
+VGG19 = Download(
+    "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    "vgg19-dcbb9e9d.pth",
+    574_673_361,
+    "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+)
+
 # alpha and beta in the authors' repository, at its commit of that number; its setup.py names the file
 # DISTS_pytorch/weights.pt. The digits are those by which IQA-PyTorch names its copy (DISTS_weights-f5e65c96.pth).
 DISTS = Download(
@@ -56,7 +64,7 @@ DISTS = Download(
     "f5e65c96",
 )
 
-DOWNLOADS: dict[str, tuple[Download, ...]] = {"dists": (VGG16, DISTS), "vgg16": (VGG16,)}
+DOWNLOADS: dict[str, tuple[Download, ...]] = {"dists": (VGG16, DISTS), "vgg16": (VGG16,), "vgg19": (VGG19,)}
 """The files of each NAME."""
 
 

@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from cmr_course.losses.eagle import EagleLoss
+from cmr_course.losses.kspace import KspaceFidelity, KspaceRegularisation
 from cmr_course.losses.magnitude import EdgeLoss, PerceptualLoss, Scheduled, loss_at, magnitude_mse
 from cmr_course.losses.pixelwise import l1, log_nmse, mse, steps_log_nmse
+from cmr_course.losses.recipes import RECIPES, Share, recipe
 from cmr_course.losses.similarity import SSIMLoss
-from cmr_course.losses.weighted import Loss, total
+from cmr_course.losses.vgg import VGGChainLoss, VGGLoss
+from cmr_course.losses.weighted import Loss, OfKspace, aims_at_kspace, total
 from cmr_course.validate import require, require_settings, say
 
 LOSSES: Mapping[str, Callable[..., Loss]] = MappingProxyType(
@@ -22,6 +26,11 @@ LOSSES: Mapping[str, Callable[..., Loss]] = MappingProxyType(
         "edge": EdgeLoss,
         "perceptual": PerceptualLoss,
         "ssim": SSIMLoss,
+        "kspace_fidelity": KspaceFidelity,
+        "kspace_regularisation": KspaceRegularisation,
+        "eagle": EagleLoss,
+        "vgg": VGGLoss,
+        "vgg_chain": VGGChainLoss,
     }
 )
 """What makes each loss, by the name that recipes use."""
@@ -37,17 +46,27 @@ def build(name: str, settings: Mapping[str, Any] = MappingProxyType({})) -> Loss
 
 __all__ = [
     "LOSSES",
+    "RECIPES",
+    "EagleLoss",
     "EdgeLoss",
+    "KspaceFidelity",
+    "KspaceRegularisation",
     "Loss",
+    "OfKspace",
     "PerceptualLoss",
     "SSIMLoss",
     "Scheduled",
+    "Share",
+    "VGGChainLoss",
+    "VGGLoss",
+    "aims_at_kspace",
     "build",
     "l1",
     "log_nmse",
     "loss_at",
     "magnitude_mse",
     "mse",
+    "recipe",
     "steps_log_nmse",
     "total",
 ]

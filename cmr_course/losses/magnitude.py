@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cmr_course.acquisition import Acquisition, Reconstruction
-from cmr_course.features import VGG, VGG16, VGG16_FILE, load_course_vgg, load_vgg, weights_folder
 from cmr_course.image import sobel
 from cmr_course.losses.units import Image, near_one, peak_of, require_fits
+from cmr_course.losses.vgg import both, load_features
 from cmr_course.losses.weighted import Loss
 from cmr_course.validate import is_number, require, require_whole, say
 
@@ -107,7 +107,7 @@ class PerceptualLoss(nn.Module):
         require(known, f"features: got {say(features)}, want one of {', '.join(FEATURES)}")
         require(not isinstance(taps, str), f"taps: got {say(taps)}, want a list of layers, such as [{taps}]")
         self.named = features
-        self.features = load_course_vgg(taps) if features == "course" else _of_photographs(taps)
+        self.features = load_features(features, taps)
 
     def forward(self, reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
         """The loss."""
@@ -118,10 +118,7 @@ class PerceptualLoss(nn.Module):
     def distance(self, output: Magnitude, truth: Magnitude) -> Float[Tensor, ""]:
         """Mean over taps of the mean squared difference of features; the gradient goes into `output` only."""
         peak = peak_of(truth)
-        dtype, shape = self.features.mean.dtype, (-1, 1, *truth.shape[-2:])
-        with torch.no_grad():
-            wanted = self.features((truth / peak).to(dtype).reshape(shape))
-        found = self.features((output / peak).to(dtype).reshape(shape))
+        found, wanted = both(self.features, self.features.mean.dtype, output / peak, truth / peak)
         return torch.stack([(found[tap] - wanted[tap]).square().mean() for tap in wanted]).mean()
 
     def extra_repr(self) -> str:
@@ -134,14 +131,6 @@ def require_share(alpha: float) -> float:
     good = is_number(alpha) and 0 <= alpha <= 1
     require(good, f"alpha: got {say(alpha)}, want a share from 0 to 1")
     return alpha
-
-
-def _of_photographs(taps: Sequence[str]) -> VGG:
-    path = weights_folder() / VGG16_FILE
-    if not path.is_file():
-        told = f"{path}: no such file, without which VGG-16 has no features; `cmr-course fetch vgg16` puts it there"
-        raise FileNotFoundError(f"{told} (the other choice is features: course, the small VGG that the course trained)")
-    return load_vgg(path, VGG16, taps)
 
 
 def _magnitudes(image: Image, reference: Image, acquisition: Acquisition) -> tuple[Magnitude, Magnitude]:

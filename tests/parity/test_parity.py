@@ -10,6 +10,7 @@ from tests.parity import (  # noqa: F401  (they register)
     check_cascade,
     check_dists,
     check_fourier,
+    check_hypercmr,
     check_masks,
     check_metrics,
     check_promptmr,

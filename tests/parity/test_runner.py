@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.parity import check_cascade, check_dists, check_fourier, check_masks, check_metrics, runner  # noqa: F401  (they register)
+from tests.parity import check_cascade, check_dists, check_fourier, check_hypercmr, check_masks, check_metrics, runner  # noqa: F401  (they register)
 from tests.parity.runner import Fixture, Pending, close, kind_of, run, torch
 
 NOTHING = Pending({}, {})
