@@ -15,6 +15,7 @@ from cmr_course.networks.d5c5 import D5C5
 from cmr_course.networks.promptmr import PromptMR
 from cmr_course.networks.promptmr_plus import PromptMRPlus
 from cmr_course.networks.unrolled import Unrolled
+from cmr_course.networks.windows import Windowed
 from cmr_course.validate import require, require_settings, say
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
@@ -31,4 +32,15 @@ def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
     return NETWORKS[name](**settings)
 
 
-__all__ = ["CNN3D", "D5C5", "NETWORKS", "Cascade", "DataConsistency", "PromptMR", "PromptMRPlus", "Unrolled", "build"]
+__all__ = [
+    "CNN3D",
+    "D5C5",
+    "NETWORKS",
+    "Cascade",
+    "DataConsistency",
+    "PromptMR",
+    "PromptMRPlus",
+    "Unrolled",
+    "Windowed",
+    "build",
+]

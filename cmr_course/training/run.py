@@ -18,7 +18,7 @@ from tqdm import tqdm
 from cmr_course.data import stream
 from cmr_course.losses import Loss, loss_at, total
 from cmr_course.losses import build as build_loss
-from cmr_course.networks import Unrolled, build
+from cmr_course.networks import Unrolled, Windowed, build
 from cmr_course.training.checkpoints import BEST, LAST, Checkpoint, atomically, versions
 from cmr_course.training.datasets import Source, batches, source_of
 from cmr_course.training.examples import Example
@@ -85,8 +85,10 @@ class Run:
         if found is not None:
             load_weights(network, found.weights, str(folder / LAST))
         if recipe.channels_last:
-            network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        if isinstance(network, Unrolled):
+            volumes = any(parameter.ndim == 5 for parameter in network.parameters())
+            layout = torch.channels_last_3d if volumes else torch.channels_last
+            network = network.to(memory_format=layout)  # type: ignore[call-overload]
+        if isinstance(network, Unrolled | Windowed):
             network.recompute = recipe.recompute
         if recipe.compile:
             network.compile()
