@@ -8,6 +8,7 @@ from cmr_course.training.examples import Example
 from cmr_course.training.fit import fit
 from cmr_course.training.launch import launch
 from cmr_course.training.log import read_log
+from cmr_course.training.order import Balanced, ByGroup
 from cmr_course.training.recipe import (
     Network,
     Optimiser,
@@ -25,6 +26,8 @@ from cmr_course.training.run import TrainingError
 from cmr_course.training.study import curves, study
 
 __all__ = [
+    "Balanced",
+    "ByGroup",
     "Checkpoint",
     "Example",
     "Network",

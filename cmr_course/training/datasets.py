@@ -2,13 +2,15 @@
 
 Each source has `example(number)`: the example of that number, whoever asks for it and in whatever order, so that it
 does not matter how many workers or processes make them, or where a training was taken up again. Subjects, masks,
-coils, noise, crops and windows are all drawn from the stream that belongs to the recipe's seed and the number.
+coils, noise, crops and windows are all drawn from the stream that belongs to the recipe's seed and the number. Where
+the recipe has an order, a plan (:mod:`cmr_course.training.epochs`) says of each number which example it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,18 +22,33 @@ from cmr_course.acquisition import Acquisition, Truth
 from cmr_course.benchmark import Cell, measured
 from cmr_course.coils import espirit, expand, rss, with_maps
 from cmr_course.data import Case, CineSeries, acquire, open_tree, read_series, stream, truth_of, truth_path
-from cmr_course.fourier import ifft2c
+from cmr_course.fourier import fft2c, ifft2c
+from cmr_course.losses import LOSSES
+from cmr_course.losses import build as build_loss
 from cmr_course.receiver import Receiver
 from cmr_course.sampling import Mask, Sampling
-from cmr_course.simulation import Scan, Subject, simulate
+from cmr_course.simulation import CONTRASTS, Scan, Subject, simulate
+from cmr_course.simulation.sets import scan_of, scans
 from cmr_course.splits import require_training_seed
-from cmr_course.training.examples import Example, cropped, drawn_mask, in_phase, like_espirit, windowed
-from cmr_course.training.recipe import Recipe, SeriesData, SimulatedData, TreeData, Validation
-from cmr_course.validate import require
+from cmr_course.training.epochs import Plan
+from cmr_course.training.examples import (
+    Example,
+    drawn_columns,
+    drawn_mask,
+    in_columns,
+    in_phase,
+    like_espirit,
+    windowed,
+)
+from cmr_course.training.order import ALL_STEMS, KNOWN, group_named, name_of
+from cmr_course.training.recipe import Recipe, SeriesData, SimulatedData, Term, TreeData, Validation
+from cmr_course.validate import require, say
 from cmr_course.workers import warm_up
 
 ENDINGS = (".npz", ".nii", ".nii.gz")
 """Of files that hold a series."""
+LONG_AXES = ("2ch", "3ch", "4ch")
+"""What one file of long axes holds, a slice each."""
 
 
 @runtime_checkable
@@ -47,14 +64,60 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Finite(Source, Protocol):
+    """Examples of data that have an end: each comes again in the next epoch."""
+
+    @property
+    def length(self) -> int | None:
+        """Examples in an epoch, None where there is no end."""
+        ...
+
+    @property
+    def plan(self) -> Plan | None:
+        """Which examples make a batch, None where each batch has as many."""
+        ...
+
+
 def source_of(recipe: Recipe) -> Source:
     """The source that the recipe's data name."""
     held = () if recipe.validation is None else tuple(map(str, recipe.validation.subjects))
-    if isinstance(recipe.data, SimulatedData):
-        return Simulated(recipe.data, recipe.seed, recipe.batch * recipe.processes)
-    if isinstance(recipe.data, TreeData):
-        return FromTree.of(recipe.data, recipe.seed, held)
-    return FromSeries.of(recipe.data, recipe.seed, held)
+    data, aims = recipe.data, aims_at_kspace(recipe)
+    if isinstance(data, SimulatedData):
+        plan = None
+        if recipe.order is not None:
+            places = range(len(data.groups) * (data.subjects[1] - data.subjects[0]))
+            members = {
+                (name, group_named("data.groups", name).stem): [
+                    (place, None) for place in places[i :: len(data.groups)]
+                ]
+                for i, name in enumerate(data.groups)
+            }
+            plan = Plan.of(recipe.order, members, recipe.batch, recipe.seed, "data.groups")
+        return Simulated(data, recipe.seed, recipe.batch * recipe.processes, plan, aims)
+    if isinstance(data, TreeData):
+        return FromTree.of(data, recipe.seed, held, recipe, aims)
+    return FromSeries.of(data, recipe.seed, held, aims)
+
+
+def aims_at_kspace(recipe: Recipe) -> bool:
+    """Whether a loss of the recipe is of k-space, so that examples have to hold all of it."""
+    found = False
+    for name, term in recipe.losses.items():
+        make = LOSSES[name]
+        # A class says it without being made: some would read large files for that.
+        loss = make if isinstance(make, type) else build_loss(name, term.settings if isinstance(term, Term) else {})
+        found |= getattr(loss, "aims_at", "image") == "kspace"
+    return found
+
+
+def steps_in_epoch(recipe: Recipe, source: Source) -> Fraction | None:
+    """How many steps of the optimiser take the recipe once through the data, all processes together; None: no end."""
+    length, plan = (source.length, source.plan) if isinstance(source, Finite) else (None, None)
+    each = recipe.processes * recipe.accumulation
+    if plan is not None:
+        return Fraction(plan.batches, each)
+    return None if length is None else Fraction(length, recipe.batch * each)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +139,22 @@ class Scanned:
 
 @dataclass(frozen=True)
 class Simulated:
-    """Subjects of the simulator. together: so many examples in a row share matrix, frames and coils: a batch."""
+    """Subjects of the simulator. together: so many examples in a row share matrix, frames and coils: a batch; with a
+    plan, those of its batches do. aims: examples hold all of k-space, without noise.
+    """
 
     data: SimulatedData
     seed: int
     together: int = 1
+    plan: Plan | None = None
+    aims: bool = False
     kept: dict[int, Scanned] = field(default_factory=dict, init=False, repr=False, compare=False)
     pooled: dict[int, Example] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def length(self) -> int | None:
+        """Examples in an epoch: of the plan, or of the pool."""
+        return self.data.pool if self.plan is None else self.plan.examples
 
     def example(self, number: int) -> Example:
         """A subject drawn from the training seeds, measured, undersampled; one of the pool where there is one."""
@@ -96,7 +168,8 @@ class Simulated:
     def _made(self, number: int) -> Example:
         turn, place = divmod(number, self.together)
         scanned = self._scanned(turn // self.data.reuse * self.together + place)
-        return _prepared(scanned, self.data, stream(self.seed, "example", number), f"{scanned.name}, example {number}")
+        name = f"{scanned.name}, example {number}"
+        return _prepared(scanned, self.data, stream(self.seed, "example", number), name, self.aims)
 
     def _scanned(self, number: int) -> Scanned:
         """A fully sampled scan; the last one is kept, since examples that follow may be of it, too."""
@@ -106,24 +179,37 @@ class Simulated:
         return self.kept[number]
 
     def _scan(self, number: int) -> Scanned:
-        data, shapes = self.data, stream(self.seed, "shape", number // self.together)
         generator = stream(self.seed, "scan", number)
+        subject, scan = self._chosen(number, generator)
+        receiver = scan.receiver
+        if float(torch.rand((), generator=generator)) < self.data.as_series:
+            shown, truth = simulate(subject, replace(scan, receiver=Receiver(snr_db=None)), generator=generator)
+            series = CineSeries(truth.magnitude(), scan.pixel_size, shown.about.times)
+            told = {"subject": str(subject.seed), "contrast": scan.contrast, "view": scan.view}
+            full, truth = acquire(series, receiver, generator=generator, **told)
+        else:
+            full, truth = simulate(subject, scan, generator=generator)
+        return Scanned(full, truth, f"simulated subject {subject.seed}")
+
+    def _chosen(self, number: int, generator: torch.Generator) -> tuple[Subject, Scan]:
+        """Who is scanned, and how: drawn, the shape once for a batch; or by the plan."""
+        data = self.data
+        place, batch = (number, number // self.together) if self.plan is None else self.plan.at(number)
+        shapes = stream(self.seed, "shape", batch)
         matrix, frames, coils = (_one(options, shapes) for options in (data.matrices, data.frames, data.coils))
         first, end = data.subjects
         drawn = int(torch.randint(end - first, (), generator=generator))
-        chosen = drawn if data.pool is None else number % (end - first)
-        subject = Subject(require_training_seed(first + chosen))
-        scan = Scan(
-            view=_one(data.views, generator), contrast=_one(data.contrasts, generator), matrix=matrix, frames=frames
-        )
+        if self.plan is not None:
+            drawn = place // len(data.groups)
+        elif data.pool is not None:
+            drawn = number % (end - first)
+        subject = Subject(require_training_seed(first + drawn))
+        view, contrast = _one(data.views, generator), _one(data.contrasts, generator)
         receiver = Receiver(n_coils=coils, snr_db=_between(data.snr_db, generator))
-        if float(torch.rand((), generator=generator)) < data.as_series:
-            shown, truth = simulate(subject, replace(scan, receiver=Receiver(snr_db=None)), generator=generator)
-            series = CineSeries(truth.magnitude(), scan.pixel_size, shown.about.times)
-            full, truth = acquire(series, receiver, generator=generator, subject=str(subject.seed), view=scan.view)
-        else:
-            full, truth = simulate(subject, replace(scan, receiver=receiver), generator=generator)
-        return Scanned(full, truth, f"simulated subject {subject.seed}")
+        if not data.groups:
+            return subject, Scan(view=view, contrast=contrast, matrix=matrix, frames=frames, receiver=receiver)
+        name = _one(data.groups, shapes) if self.plan is None else data.groups[place % len(data.groups)]
+        return subject, _scan_of(name, receiver, frames, generator)
 
     def held_out(self, validation: Validation) -> Sequence[Example]:
         """Validation seeds, as the benchmark measures them."""
@@ -154,16 +240,25 @@ class Simulated:
 
 @dataclass(frozen=True)
 class FromTree:
-    """Slices of the files of a CMRxRecon tree; only what an example needs is read."""
+    """Slices of the files of a CMRxRecon tree; only what an example needs is read.
+
+    plan: of the `looks`, each of a slice and, where there are windows, of one frame in their middle.
+    aims: examples hold all of k-space.
+    """
 
     data: TreeData
     seed: int
     slices: tuple[tuple[Case, int], ...]
     held: tuple[tuple[Case, int], ...]
+    aims: bool = False
+    plan: Plan | None = None
+    looks: tuple[tuple[int, int | None], ...] = ()
 
     @classmethod
-    def of(cls, data: TreeData, seed: int, held: tuple[str, ...]) -> FromTree:
-        """List the tree; `held` are the names of subjects to validate on."""
+    def of(
+        cls, data: TreeData, seed: int, held: tuple[str, ...], recipe: Recipe | None = None, aims: bool = False
+    ) -> FromTree:
+        """List the tree; `held` are the names of subjects to validate on, `recipe` may have an order."""
         cases = open_tree(data.root).matching(data.pattern)
         split = _split(sorted({case.subject for case in cases}), data.subjects, held, data.root)
         chosen = [
@@ -172,23 +267,58 @@ class FromTree:
         require(
             bool(chosen[0]), f"{data.root}: got no file that fits {data.pattern!r} to train with, want at least one"
         )
-        return cls(data, seed, tuple(chosen[0]), tuple(chosen[1]))
+        found = cls(data, seed, tuple(chosen[0]), tuple(chosen[1]), aims)
+        return found if recipe is None or recipe.order is None else found._ordered(recipe)
+
+    def _ordered(self, recipe: Recipe) -> FromTree:
+        """The same in the order of the recipe; HyperCMR's groups come in the paper's order where it names none."""
+        assert recipe.order is not None
+        shapes = {case: case.shape for case, _ in self.slices}
+        looks: list[tuple[int, int | None]] = []
+        members: dict[tuple[str, str], list[tuple[int, tuple[int, ...]]]] = {}
+        for index, (case, _) in enumerate(self.slices):
+            shape = shapes[case]
+            frames = (None,) if self.data.window is None else range(shape.frames)
+            size = (shape.coils, shape.ky, shape.kx, shape.frames if self.data.window is None else self.data.window)
+            held = members.setdefault((name_of(case.stem, (shape.ky, shape.kx)), case.stem), [])
+            held += [(len(looks) + i, size) for i in range(len(frames))]
+            looks += [(index, frame) for frame in frames]
+        known = {name: place for place, name in enumerate(KNOWN)}
+        named = sorted(members, key=lambda key: (known.get(key[0], len(known)), key))
+        in_order = {key: members[key] for key in named}
+        plan = Plan.of(recipe.order, in_order, recipe.batch, recipe.seed, self.data.root)
+        return replace(self, plan=plan, looks=tuple(looks))
+
+    @property
+    def length(self) -> int | None:
+        """Examples in an epoch."""
+        return len(self.slices) if self.plan is None else self.plan.examples
+
+    def _look(self, number: int) -> tuple[Case, int, int | None]:
+        """File, slice, and frame in the middle of a window, of the example of this number."""
+        if self.plan is None:
+            return (*self.slices[_place(number, len(self.slices), self.seed)], None)
+        index, frame = self.looks[self.plan.at(number)[0]]
+        return (*self.slices[index], frame)
 
     def example(self, number: int) -> Example:
-        """A slice: each once in an epoch, in an order of its own."""
-        case, index = self.slices[_place(number, len(self.slices), self.seed)]
+        """A slice: each once in an epoch, in an order of its own; with a plan and windows, each frame of it."""
+        case, index, frame = self._look(number)
         generator = stream(self.seed, "example", number)
         acquisition, reference, coil_images = _stored(case, index)
         if case.fully_sampled:
             mask = drawn_mask(self.data.masks, (*acquisition.matrix, acquisition.n_frames), generator)
             maps = _estimated(acquisition.undersample(mask))
-            reference = in_phase(reference, coil_images, maps)
-            acquisition, reference = _undersampled(acquisition, reference, maps, mask, self.data.readout, generator)
+            known = replace(acquisition, sensitivities=maps)
+            columns = _columns(acquisition, mask, self.data.readout, generator)
+            acquisition = in_columns(known, columns).undersample(mask)
         else:
-            maps = _estimated(acquisition)
-            acquisition, reference = acquisition.with_sensitivities(maps), in_phase(reference, coil_images, maps)
+            columns, maps = slice(None), _estimated(acquisition)
+            acquisition = acquisition.with_sensitivities(maps)
+        reference = in_phase(reference, coil_images, maps)[..., columns].contiguous()
+        kspace = _kspace(coil_images, columns) if self.aims else None
         name = f"{case.relative}, slice {index}, example {number}"
-        return windowed(Example(acquisition, reference, (name,)), self.data.window, generator)
+        return windowed(Example(acquisition, reference, (name,), kspace), self.data.window, generator, frame)
 
     def held_out(self, validation: Validation) -> Sequence[Example]:
         """Every slice of the subjects that are held out."""
@@ -211,9 +341,10 @@ class FromSeries:
     seed: int
     series: dict[str, CineSeries]
     held: dict[str, CineSeries]
+    aims: bool = False
 
     @classmethod
-    def of(cls, data: SeriesData, seed: int, held: tuple[str, ...]) -> FromSeries:
+    def of(cls, data: SeriesData, seed: int, held: tuple[str, ...], aims: bool = False) -> FromSeries:
         """Read the folder; `held` are the names of series to validate on."""
         folder = Path(data.folder)
         require(folder.is_dir(), f"data.folder: got {data.folder}, want a folder of series")
@@ -223,7 +354,18 @@ class FromSeries:
             require(other == path, f"{data.folder}: got {other.name} and {path.name}, want one series of each name")
         train, test = _split(list(paths), data.subjects, held, data.folder)
         require(bool(train), f"{data.folder}: got no series to train with, want at least one")
-        return cls(data, seed, *({name: _shown(paths[name], data) for name in names} for names in (train, test)))
+        series, kept = ({name: _shown(paths[name], data) for name in names} for names in (train, test))
+        return cls(data, seed, series, kept, aims)
+
+    @property
+    def length(self) -> int | None:
+        """Slices of all series."""
+        return sum(series.n_slices for series in self.series.values())
+
+    @property
+    def plan(self) -> Plan | None:
+        """None: series are of one kind."""
+        return None
 
     def example(self, number: int) -> Example:
         """A slice: each once in an epoch, in an order of its own, with new coils, noise and mask."""
@@ -234,7 +376,8 @@ class FromSeries:
         series = self.series[name].select(slices=[index])
         full, truth = acquire(series, receiver, generator=generator, subject=name)
         named = f"series {name}, slice {index}"
-        return _prepared(Scanned(full, truth, named), self.data, generator, f"{named}, example {number}")
+        scanned = Scanned(full, truth, named)
+        return _prepared(scanned, self.data, generator, f"{named}, example {number}", self.aims)
 
     def held_out(self, validation: Validation) -> Sequence[Example]:
         """Every slice of the series that are held out, with the first number of coils, at the validation's SNR."""
@@ -256,15 +399,21 @@ class _Numbered(Dataset[Example]):
     batch: int
     rank: int
     processes: int
+    plan: Plan | None = None
 
     def __getitem__(self, number: int) -> Example:
-        first = (number * self.processes + self.rank) * self.batch
-        return Example.joined([self.source.example(first + i) for i in range(self.batch)])
+        turn = number * self.processes + self.rank
+        every = range(turn * self.batch, (turn + 1) * self.batch)
+        numbers = every if self.plan is None else self.plan.numbers(turn)
+        return Example.joined([self.source.example(one) for one in numbers])
 
 
 def batches(recipe: Recipe, source: Source, first: int, last: int, rank: int, processes: int) -> Iterator[Example]:
     """Batches `first` to before `last` of this process, in order, made by the recipe's workers."""
-    numbered = _Numbered(source, recipe.batch, rank, processes)
+    plan = source.plan if isinstance(source, Finite) else None
+    ordered = (recipe.order is None) == (plan is None)
+    require(ordered, f"order: got {say(recipe.order)} with a source of another, want the one that source_of makes")
+    numbered = _Numbered(source, recipe.batch, rank, processes, plan)
     if not recipe.workers:
         return _made_here(numbered, first, last)
     loader = DataLoader(
@@ -297,34 +446,49 @@ def _began(worker: int) -> None:
     warm_up()
 
 
-def _prepared(scanned: Scanned, data: SimulatedData | SeriesData, generator: torch.Generator, name: str) -> Example:
-    """Mask, crop and maps of a fully sampled simulated scan."""
+def _prepared(
+    scanned: Scanned, data: SimulatedData | SeriesData, generator: torch.Generator, name: str, aims: bool
+) -> Example:
+    """Mask, crop and maps of a fully sampled simulated scan; where it `aims` at k-space, that, without noise."""
     full, truth = scanned.full, scanned.truth
     assert truth.sensitivities is not None
     mask = drawn_mask(data.masks, (*full.matrix, full.n_frames), generator)
     maps, reference = truth.sensitivities, truth.image
+    coil_images = expand(reference, maps) if aims or data.maps == "espirit" else None
     if data.maps == "espirit":
+        assert coil_images is not None
         maps = scanned.estimated(mask)
-        reference = in_phase(reference, expand(reference, truth.sensitivities), maps)
-    acquisition, reference = _undersampled(full, reference, maps, mask, data.readout, generator)
+        reference = in_phase(reference, coil_images, maps)
+    columns = _columns(full, mask, data.readout, generator)
+    acquisition = in_columns(replace(full, sensitivities=maps), columns).undersample(mask)
+    reference = reference[..., columns].contiguous()
+    kspace = _kspace(coil_images, columns) if aims and coil_images is not None else None
     if data.maps == "perturbed":
         acquisition, reference = like_espirit(acquisition, reference, _between(data.map_error, generator), generator)
-    return windowed(Example(acquisition, reference, (name,)), data.window, generator)
+    return windowed(Example(acquisition, reference, (name,), kspace), data.window, generator)
 
 
-def _undersampled(
-    full: Acquisition,
-    reference: Tensor,
-    maps: Tensor,
-    mask: Mask,
-    readout: int | None,
-    generator: torch.Generator,
-) -> tuple[Acquisition, Tensor]:
-    """`full` with `maps`, cut to `readout` columns where the mask allows it, undersampled."""
+def _columns(full: Acquisition, mask: Mask, readout: int | None, generator: torch.Generator) -> slice:
+    """`readout` columns of the image, anywhere, where the mask samples whole readouts; else all."""
     along = mask.sampled.shape[-1] == 1
-    known = replace(full, sensitivities=maps)
-    cut, reference = cropped(known, reference, readout if along else None, generator)
-    return cut.undersample(mask), reference
+    return drawn_columns(full.matrix[1], readout if along else None, generator)
+
+
+def _kspace(coil_images: Tensor, columns: slice) -> Tensor:
+    """All of k-space of these columns of the coils' images."""
+    return fft2c(coil_images[..., columns].contiguous())
+
+
+def _scan_of(name: str, receiver: Receiver, frames: int, generator: torch.Generator) -> Scan:
+    """The scan that makes a file of the group `name`, one slice of it; a long axis is one of three, drawn."""
+    group = group_named("data.groups", name)
+    stem = ALL_STEMS[group.stem]
+    free = frames if CONTRASTS[stem.contrast].fixed_frames is None else None
+    if name in KNOWN:
+        scan = next(one.scan for one in scans("hypercmr", frames=free, receiver=receiver) if one.name == name)
+    else:
+        scan = scan_of(stem, receiver, group.matrix, frames=free)
+    return replace(scan, view=_one(LONG_AXES, generator)) if scan.view == "lax" else scan
 
 
 def _under_all(

@@ -26,15 +26,23 @@ SUPPORT = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """An undersampled acquisition with its maps, the complex image to aim at, and where both come from."""
+    """An undersampled acquisition with its maps, the complex image to aim at, and where both come from.
+
+    kspace: fully sampled, of the frames of the reference, where a loss aims at it; else None. It is of the coils' own
+    images: the phase that maps give to the reference is not in it.
+    """
 
     acquisition: Acquisition
     reference: Complex[Tensor, "batch frame y x"]
     names: tuple[str, ...]
+    kspace: Complex[Tensor, "batch frame coil ky kx"] | None = None
 
     def to(self, device: torch.device) -> Example:
         """The same on `device`."""
-        return replace(self, acquisition=self.acquisition.to(device), reference=self.reference.to(device))
+        kspace = None if self.kspace is None else self.kspace.to(device)
+        return replace(
+            self, acquisition=self.acquisition.to(device), reference=self.reference.to(device), kspace=kspace
+        )
 
     @classmethod
     def joined(cls, examples: Sequence[Example]) -> Example:
@@ -57,7 +65,11 @@ class Example:
             about=first.about,
         )
         reference = torch.cat([one.reference for one in examples])
-        return cls(joined, reference, tuple(name for one in examples for name in one.names))
+        kspaces = [one.kspace for one in examples if one.kspace is not None]
+        some = 0 < len(kspaces) < len(examples)
+        require(not some, f"batch: got k-space of {len(kspaces)} of {len(examples)} examples, want of all or of none")
+        kspace = torch.cat(kspaces) if kspaces else None
+        return cls(joined, reference, tuple(name for one in examples for name in one.names), kspace)
 
 
 def drawn_mask(masks: Undersampling, shape: tuple[int, int, int], generator: torch.Generator) -> Mask:
@@ -77,18 +89,26 @@ def cropped(
     acquisition: Acquisition, reference: Tensor, readout: int | None, generator: torch.Generator
 ) -> tuple[Acquisition, Tensor]:
     """Fully sampled data of `readout` neighbouring columns of the image, anywhere: k-space, maps and reference."""
-    width = acquisition.matrix[1]
+    columns = drawn_columns(acquisition.matrix[1], readout, generator)
+    return in_columns(acquisition, columns), reference[..., columns].contiguous()
+
+
+def drawn_columns(width: int, readout: int | None, generator: torch.Generator) -> slice:
+    """`readout` neighbouring columns of an image, anywhere; all of them where it has no more, or for None."""
     if readout is None or readout >= width:
-        return acquisition, reference
+        return slice(0, width)
     first = _drawn(width - readout + 1, generator)
-    columns = slice(first, first + readout)
+    return slice(first, first + readout)
+
+
+def in_columns(acquisition: Acquisition, columns: slice) -> Acquisition:
+    """Fully sampled data of these neighbouring columns of the image; exact, each column has k-space of its own."""
+    if columns == slice(0, acquisition.matrix[1]):
+        return acquisition
     maps = acquisition.sensitivities
     kspace = fft2c(ifft2c(acquisition.kspace)[..., columns].contiguous())
     cut = Acquisition.fully_sampled(kspace, acquisition.about)
-    return (
-        cut if maps is None else replace(cut, sensitivities=maps[..., columns].contiguous()),
-        reference[..., columns].contiguous(),
-    )
+    return cut if maps is None else replace(cut, sensitivities=maps[..., columns].contiguous())
 
 
 def like_espirit(
@@ -126,11 +146,14 @@ def in_phase(
     return torch.polar(reference.abs(), together.angle())
 
 
-def windowed(example: Example, frames: int | None, generator: torch.Generator) -> Example:
-    """`frames` neighbouring frames, circular in time, around one that is drawn, which is the reference."""
+def windowed(example: Example, frames: int | None, generator: torch.Generator, middle: int | None = None) -> Example:
+    """`frames` neighbouring frames, circular in time, around `middle`, which is the reference; None: one is drawn.
+
+    Of a series with fewer frames some are repeated (:meth:`~cmr_course.acquisition.Acquisition.window`).
+    """
     if frames is None:
         return example
-    middle = _drawn(example.acquisition.n_frames, generator)
+    middle = _drawn(example.acquisition.n_frames, generator) if middle is None else middle
     total, batch = example.acquisition.n_frames, len(example.reference)
     windows = example.acquisition.window(frames)
     index = torch.arange(batch) * total + middle
@@ -145,7 +168,9 @@ def windowed(example: Example, frames: int | None, generator: torch.Generator) -
         sensitivities=None if windows.sensitivities is None else windows.sensitivities[index],
         scale=None if windows.scale is None else windows.scale[index],
     )
-    return Example(acquisition, example.reference[:, middle : middle + 1], example.names)
+    centre = slice(middle, middle + 1)
+    kspace = None if example.kspace is None else example.kspace[:, centre]
+    return Example(acquisition, example.reference[:, centre], example.names, kspace)
 
 
 def _drawn(number: int, generator: torch.Generator) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cmr_course.networks import NETWORKS
 from cmr_course.sampling import KINDS, Sampling
 from cmr_course.simulation import CONTRASTS, VIEWS
 from cmr_course.splits import TRAINING, VALIDATION
+from cmr_course.training.order import ALL_STEMS, Balanced, ByGroup, group_named
 from cmr_course.training.settings import plain, read, require_known
 from cmr_course.validate import is_number, is_whole, require, require_positive, require_settings, require_whole, say
 
@@ -22,6 +24,7 @@ RATES = ("constant", "step", "cosine")
 OPTIMISERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("float32", "bf16")
 MAPS = ("known", "perturbed", "espirit")
+UNITS = ("steps", "epochs")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class SimulatedData:
     pool: a data set of so many examples, made once, with one mask each, and seen in every epoch in another order:
     example n is of the n-th of `subjects`, from the first again where these are fewer. They stay in memory. None: no
     two examples are the same.
+    groups: kinds of files with their size, as :mod:`cmr_course.training.order` names them, in place of views, contrasts
+    and matrices: every example is of one group, which is drawn for each batch, or comes in the recipe's order. Then an
+    epoch has every subject once in each group, measured anew. A long-axis group shows one of its three views, which is
+    drawn; maps and single pictures have as many frames as they have, whatever `frames` says.
     """
 
     kind: str = "simulated"
@@ -82,9 +89,11 @@ class SimulatedData:
     readout: int | None = None
     window: int | None = None
     pool: int | None = None
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require_kind(self, "simulated")
+        self._check_groups()
         require_whole("data.reuse", self.reuse)
         if self.pool is not None:
             require_whole("data.pool", self.pool)
@@ -106,6 +115,20 @@ class SimulatedData:
         share = self.as_series
         require(is_number(share) and 0 <= share <= 1, f"data.as_series: got {say(share)}, want a share from 0 to 1")
         _require_crop(self)
+
+    def _check_groups(self) -> None:
+        if not self.groups:
+            return
+        require(self.pool is None, f"data.pool: got {say(self.pool)}, want None with groups, which are no pool")
+        for name in ("views", "contrasts", "matrices"):
+            free = getattr(self, name) == getattr(type(self), name)
+            require(free, f"data.{name}: got {say(getattr(self, name))}, want none with groups, which tell them")
+        twice = sorted({name for name in self.groups if self.groups.count(name) > 1})
+        require(not twice, f"data.groups: got {', '.join(twice)} several times, want each once")
+        for name in self.groups:
+            stem = ALL_STEMS[group_named(f"data.groups {say(name)}", name).stem]
+            number = CONTRASTS[stem.contrast].encodings
+            require(number == 1, f"data.groups: got {name}, which has {number} measurements of a slice, want one")
 
 
 @dataclass(frozen=True)
@@ -204,14 +227,18 @@ class Schedule:
 
     ``constant`` stays; ``step`` is multiplied by `factor` after every `every` steps; ``cosine`` falls as half a cosine
     to `factor` times the rate at the last step.
+    unit: of `warm_up` and `every`, ``steps`` of the optimiser or ``epochs``. A step that begins in an epoch has its
+    rate: StepLR(2, 0.95) of torch, called after each epoch, is ``step`` with every 2, factor 0.95, unit epochs.
     """
 
     name: str = "cosine"
     warm_up: int = 0
     every: int | None = None
     factor: float = 0.01
+    unit: str = "steps"
 
     def __post_init__(self) -> None:
+        require_known(f"schedule.unit {say(self.unit)}", self.unit, UNITS)
         require_known(f"schedule.name {say(self.name)}", self.name, RATES)
         require_whole("schedule.warm_up", self.warm_up, 0)
         require(
@@ -223,15 +250,22 @@ class Schedule:
             is_number(self.factor) and 0 <= self.factor <= 1, f"schedule.factor: got {say(self.factor)}, want 0 to 1"
         )
 
-    def share(self, step: int, steps: int) -> float:
-        """The learning rate of `step`, counted from 0, as a share of the optimiser's, in a training of `steps`."""
-        if step < self.warm_up:
-            return (step + 1) / self.warm_up
+    def share(self, step: int, steps: int, epoch: Fraction | int | None = None) -> float:
+        """The learning rate of `step`, counted from 0, as a share of the optimiser's, in a training of `steps`.
+
+        epoch: how many steps it has, which may be a fraction; only where `unit` is epochs.
+        """
+        unit = 1 if self.unit == "steps" else epoch
+        if unit is None:
+            raise ValueError("schedule.unit: got epochs of no length, want data that have one, or steps")
+        warm_up = math.ceil(self.warm_up * unit)
+        if step < warm_up:
+            return (step + 1) / warm_up
         if self.name == "constant":
             return 1.0
         if self.every is not None:
-            return self.factor ** ((step - self.warm_up) // self.every)
-        done = (step - self.warm_up) / max(steps - 1 - self.warm_up, 1)
+            return self.factor ** int((step - self.warm_up * unit) // (self.every * unit))
+        done = (step - warm_up) / max(steps - 1 - warm_up, 1)
         return self.factor + (1 - self.factor) * (1 + math.cos(math.pi * done)) / 2
 
 
@@ -275,7 +309,11 @@ class Recipe:
 
     name: of the method that is trained. losses: by name of ``cmr_course.losses.LOSSES``, with their weights; one that
     has settings as a :class:`Term`.
-    steps: of the optimiser; each sees `batch` examples in every process, `accumulation` times.
+    steps: of the optimiser; each sees `batch` examples in every process, `accumulation` times. None where the training
+    is told in `epochs`, passes through the data; one of the two is given.
+    order: in which examples come; None shuffles all of them in each epoch, or draws them where the data have no end.
+    Data of CMRxRecon trees, and simulated ones of groups, can have one. A tree with an order and a window has as many
+    examples as it has frames: each is the middle of a window once in an epoch.
     clip: the largest norm of a gradient, None for any. explosion: a gradient so many times the usual one stops the
     training. precision: of the convolutions, float32 or bf16 (weights and data consistency stay float32).
     log_every: steps between lines of the log. checkpoint_every: steps between checkpoints.
@@ -289,7 +327,7 @@ class Recipe:
     network: Network
     data: SimulatedData | TreeData | SeriesData
     losses: Mapping[str, float | Term]
-    steps: int
+    steps: int | None
     optimiser: Optimiser = field(default_factory=Optimiser)
     schedule: Schedule = field(default_factory=Schedule)
     validation: Validation | None = None
@@ -308,6 +346,8 @@ class Recipe:
     channels_last: bool = True
     compile: bool = False
     recompute: bool = False
+    epochs: int | None = None
+    order: ByGroup | Balanced | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.losses), "losses: got none, want at least one")
@@ -315,8 +355,13 @@ class Recipe:
             require_known(f"losses.{name}", name, LOSSES)
             require_positive(f"losses.{name}", term.weight if isinstance(term, Term) else term)
             require_settings(f"loss {name}", LOSSES[name], term.settings if isinstance(term, Term) else {})
-        for name in ("steps", "batch", "accumulation", "log_every", "checkpoint_every", "processes"):
+        for name in ("batch", "accumulation", "log_every", "checkpoint_every", "processes"):
             require_whole(name, getattr(self, name))
+        for name in ("steps", "epochs"):
+            if getattr(self, name) is not None:
+                require_whole(name, getattr(self, name))
+        one = (self.steps is None) != (self.epochs is None)
+        require(one, f"steps: got {say(self.steps)} and epochs: {say(self.epochs)}, want one of the two")
         for name in ("workers", "seed"):
             require_whole(name, getattr(self, name), 0)
         for name in ("clip", "threads"):
@@ -329,6 +374,19 @@ class Recipe:
         wanted = f"want a multiple of log_every, {self.log_every}"
         require(whole, f"checkpoint_every: got {self.checkpoint_every}, {wanted}")
         self._check_subjects()
+        self._check_order()
+
+    def _check_order(self) -> None:
+        data = self.data
+        if self.order is None:
+            return
+        require(not isinstance(data, SeriesData), "order: got one for series, want data of a tree, or simulated groups")
+        if not isinstance(data, SimulatedData):
+            return
+        require(bool(data.groups), "data.groups: got none, want at least one for an order")
+        require(data.reuse == 1, f"data.reuse: got {data.reuse}, want 1 with an order: a scan comes once in an epoch")
+        for name in self.order.batches if isinstance(self.order, ByGroup) else ():
+            require_known(f"order.batches.{name}", name, data.groups)
 
     def _check_subjects(self) -> None:
         if self.validation is None:
@@ -347,7 +405,12 @@ class Recipe:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Recipe:
-        """The recipe of a plain mapping; ValueError for what is unknown or mistyped, with the nearest name."""
+        """The recipe of a plain mapping; ValueError for what is unknown or mistyped, with the nearest name.
+
+        Of `steps` and `epochs` one may be missing.
+        """
+        if isinstance(values, Mapping) and values.get("epochs") is not None:
+            values = {"steps": None, **values}
         return read(cls, values)
 
     @classmethod

@@ -20,9 +20,11 @@ from cmr_course.losses import Loss, loss_at, total
 from cmr_course.losses import build as build_loss
 from cmr_course.networks import Unrolled, Windowed, build
 from cmr_course.training.checkpoints import BEST, LAST, Checkpoint, atomically, versions
-from cmr_course.training.datasets import Source, batches, source_of
+from cmr_course.training.datasets import Source, batches, source_of, steps_in_epoch
+from cmr_course.training.epochs import Length
 from cmr_course.training.examples import Example
 from cmr_course.training.log import append_log, cut_log
+from cmr_course.training.order import ByGroup
 from cmr_course.training.processes import World
 from cmr_course.training.recipe import Optimiser, Recipe, SimulatedData, Term
 from cmr_course.training.validation import validate
@@ -33,7 +35,17 @@ from cmr_course.workers import warm_up
 USUAL = 0.98
 """The usual norm of a gradient is a running mean, which keeps this share of itself at each step."""
 RECIPE, LOG = "recipe.yaml", "log.jsonl"
-MAY_DIFFER = ("steps", "validation", "checkpoint_every", "device", "workers", "threads", "compile", "recompute")
+MAY_DIFFER = (
+    "steps",
+    "epochs",
+    "validation",
+    "checkpoint_every",
+    "device",
+    "workers",
+    "threads",
+    "compile",
+    "recompute",
+)
 """Settings with which a training may be resumed that are not those it was begun with: they do not change its steps
 (more `steps` do, where the schedule looks ahead)."""
 
@@ -44,7 +56,9 @@ class TrainingError(RuntimeError):
 
 @dataclass
 class Run:
-    """A training under way. network: with its plain name; trained: the same, spread over the processes."""
+    """A training under way. network: with its plain name; trained: the same, spread over the processes. length: of all
+    of it, in steps.
+    """
 
     recipe: Recipe
     folder: Path
@@ -54,6 +68,7 @@ class Run:
     trained: nn.Module
     optimiser: torch.optim.Optimizer
     losses: Mapping[str, tuple[float, Loss]]
+    length: Length
     step: int = 0
     best: tuple[float, int] | None = None
     gradient: float | None = None
@@ -93,8 +108,8 @@ class Run:
         if recipe.compile:
             network.compile()
         optimiser = optimiser_of(recipe.optimiser, network)
-        losses = losses_of(recipe, world.device)
-        run = cls(recipe, folder, world, source, network, world.spread(network), optimiser, losses)
+        losses, length = losses_of(recipe, world.device), length_of(recipe, source)
+        run = cls(recipe, folder, world, source, network, world.spread(network), optimiser, losses, length)
         if found is not None:
             optimiser.load_state_dict(dict(found.optimiser))
             run.step, run.best, run.gradient, run.seconds = found.step, found.best, found.gradient, found.seconds
@@ -118,16 +133,16 @@ class Run:
         """Numbers of the steps to come, with a bar on a terminal."""
         shown = progress and self.world.first and sys.stderr.isatty()
         numbers = range(self.step, self._last(until))
-        return iter(tqdm(numbers, self.recipe.name, self.recipe.steps, initial=self.step, disable=not shown))
+        return iter(tqdm(numbers, self.recipe.name, self.length.steps, initial=self.step, disable=not shown))
 
     def _last(self, until: int | None) -> int:
         if until is not None:
             require_whole("until", until)
-        return max(self.step, self.recipe.steps if until is None else min(until, self.recipe.steps))
+        return max(self.step, self.length.steps if until is None else min(until, self.length.steps))
 
     def set_rate(self, step: int) -> None:
         """The learning rate of this step."""
-        rate = self.recipe.optimiser.rate * self.recipe.schedule.share(step, self.recipe.steps)
+        rate = self.recipe.optimiser.rate * self.recipe.schedule.share(step, self.length.steps, self.length.epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
@@ -138,7 +153,8 @@ class Run:
             with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
                 reconstruction = self.trained(example.acquisition)
             losses = {name: (weight, loss_at(loss, self.step)) for name, (weight, loss) in self.losses.items()}
-            loss, terms = total(losses, reconstruction, example.reference, example.acquisition)
+            aim = {} if example.kspace is None else {"kspace": example.kspace}
+            loss, terms = total(losses, reconstruction, example.reference, example.acquisition, **aim)
         except ValueError as error:  # conjugate gradients, for one, refuse NaN before the loss can be it
             raise TrainingError(self._told(str(error), example)) from error
         if not bool(torch.isfinite(loss)):
@@ -173,11 +189,11 @@ class Run:
 
     def stop(self) -> None:
         """Save what ends between two checkpoints, because it was to go on `until` there."""
-        if self.step % self.recipe.checkpoint_every and self.step != self.recipe.steps:
+        if self.step % self.recipe.checkpoint_every and self.step != self.length.steps:
             self.save(LAST)
 
     def _due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self.recipe.steps
+        return self.step % every == 0 or self.step == self.length.steps
 
     def _log(self) -> None:
         """The mean since the last line."""
@@ -233,6 +249,12 @@ def seeded(recipe: Recipe) -> nn.Module:
     return network
 
 
+def length_of(recipe: Recipe, source: Source) -> Length:
+    """How many steps the training has, and how many an epoch of its data."""
+    epoch = steps_in_epoch(recipe, source)
+    return Length.of(recipe.steps, recipe.epochs, epoch, recipe.schedule.unit == "epochs")
+
+
 def losses_of(recipe: Recipe, device: torch.device) -> dict[str, tuple[float, Loss]]:
     """The recipe's losses, with their weights; those with tensors of their own on `device`."""
     losses = {}
@@ -283,10 +305,17 @@ def _require_same(old: Recipe, new: Recipe, folder: Path) -> None:
     """A training goes on with the recipe it was begun with, but for what does not change its steps."""
     before, after = old.plain(), new.plain()
     changed = [name for name in after if name not in MAY_DIFFER and before.get(name) != after[name]]
+    if "order" not in changed and _listed(old) != _listed(new):
+        changed.append("order")
     if not isinstance(new.data, SimulatedData) and _held(old) != _held(new):
         changed.append("validation.subjects, which are not trained with")
     wanted = "want the recipe it was begun with, another folder, or resume=False"
     require(not changed, f"{folder}: holds a training with another {', '.join(changed)}, {wanted}")
+
+
+def _listed(recipe: Recipe) -> list[str]:
+    """The groups in the order in which they are named, which two mappings that are equal may not share."""
+    return list(recipe.order.batches) if isinstance(recipe.order, ByGroup) else []
 
 
 def _held(recipe: Recipe) -> set[int | str]:
