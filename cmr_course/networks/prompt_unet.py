@@ -14,9 +14,18 @@ from torch.nn.functional import interpolate, pad
 from cmr_course.networks.attention import CAB, Features, same
 from cmr_course.networks.channels import stacked, unstacked
 from cmr_course.networks.prompts import PromptBlock
-from cmr_course.validate import require, require_axes, require_complex, require_settings, require_whole, say
+from cmr_course.validate import (
+    require,
+    require_axes,
+    require_complex,
+    require_settings,
+    require_whole,
+    say,
+)
 
 LEVELS = 3
+STARTS = ("torch", "zero", "identity")
+SMALL = 0.1
 History = tuple[Float[Tensor, "_ _ _ _"], ...]
 STRIDE = 2**LEVELS
 """Height and width must be multiples of it."""
@@ -32,6 +41,10 @@ class UnetSettings:
     kernel, reduction, bias, attention: of the blocks, see :class:`~cmr_course.networks.attention.CAB`.
     learned_prompts: whether prompts are trained (released: not).
     history: how many earlier cascades the decoder sees (PromptMR+: 11, PromptMR: 0).
+    start: what an untrained network does; small networks on small data learn much faster from one of the last two.
+    ``torch``: PyTorch's own first weights, as released; ``zero``: next to nothing, the weights of the last convolution
+    are ten times smaller; ``identity``: next to nothing is added to its input, whose way through the finest level is
+    open.
     """
 
     first: int = 48
@@ -49,6 +62,7 @@ class UnetSettings:
     attention: bool = True
     learned_prompts: bool = False
     history: int = 0
+    start: str = "torch"
 
     def __post_init__(self) -> None:
         for name in ("widths", "prompt_channels", "components", "prompt_sizes"):
@@ -57,6 +71,7 @@ class UnetSettings:
             self._require_three(name, 0)
         for name, low in {"first": 1, "bottleneck": 0, "history": 0}.items():
             require_whole(name, getattr(self, name), low)
+        require(self.start in STARTS, f"start: got {say(self.start)}, want one of {', '.join(STARTS)}")
 
     def _require_three(self, name: str, low: int) -> None:
         """A triple of whole numbers, from a list, too."""
@@ -111,6 +126,20 @@ class PromptUnet(nn.Module):
         self.prompts = nn.ModuleList(_prompt(settings, k, generator) for k in range(LEVELS))
         self.decoders = nn.ModuleList(Up(settings, k) for k in range(LEVELS))
         self.last = same(settings.first, after, 5, bias=settings.bias)
+        self._begin(settings.start)
+
+    @torch.no_grad()
+    def _begin(self, start: str) -> None:
+        """First weights."""
+        if start == "torch":
+            return
+        self.last.weight *= SMALL
+        if start == "identity":
+            carried = min(self.first.in_channels, self.first.out_channels, self.last.out_channels)
+            for conv in (self.first, self.last):
+                middle = conv.kernel_size[0] // 2
+                conv.weight[:carried] = conv.weight[:carried] * SMALL
+                conv.weight[range(carried), range(carried), middle, middle] = 1.0
 
     def forward(self, x: Float[Tensor, "batch before y x"]) -> Float[Tensor, "batch after y x"]:
         """(batch, before, y, x) to (batch, after, y, x)."""
