@@ -143,14 +143,57 @@ def test_rows_are_read_back_as_they_were_written(tmp_path):
     rows = [row(), row(metric="ssim", value=0.9), row(frame=3, value=math.inf), row(method="grappa", value=None)]
     write_results(tmp_path / "scores.jsonl", rows)
     assert read_results(tmp_path / "scores.jsonl") == rows
-    lines = (tmp_path / "scores.jsonl").read_text().splitlines()
+    first, *lines = (tmp_path / "scores.jsonl").read_text().splitlines()
+    shared = {"mask": "uniform", "nominal_R": 4.0, "realised_R": 3.1, "simulation_version": "0.1"}
+    assert json.loads(first) == {"shared": shared}
     for line, kept in zip(lines, rows, strict=True):
         columns = json.loads(line)
         assert list(columns) == [name for name in COLUMNS if name in columns]  # in their order
         assert {"method", "metric", "value"} <= set(columns)
-        assert all(getattr(kept, name) in (None, "", "full") for name in set(COLUMNS) - set(columns))
+        assert not set(shared) & set(columns)
+        unsaid = set(COLUMNS) - set(columns) - set(shared)
+        assert all(getattr(kept, name) in (None, "", "full") for name in unsaid)
     assert "Infinity" not in lines[2]  # strict JSON has no such number
     assert [path.name for path in tmp_path.iterdir()] == ["scores.jsonl"]
+
+
+def test_a_file_without_a_line_of_what_rows_share_is_read_and_added_to(tmp_path):
+    """As files were written before, and as anybody may write them."""
+    path = tmp_path / "scores.jsonl"
+    lines = [{"method": name, "mask": "uniform", "metric": "psnr", "value": 1.0} for name in ("a", "b")]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = [Result(method=name, mask="uniform", metric="psnr", value=1.0) for name in ("a", "b")]
+    assert read_results(path) == rows
+    append_results(path, [row(method="c")])
+    assert read_results(path) == [*rows, row(method="c")]
+
+
+@given(
+    st.lists(
+        st.builds(
+            row,
+            method=st.sampled_from("ab"),
+            subject=st.sampled_from(["", "1", "shared"]),
+            seed=st.sampled_from([None, 0, 1]),
+            mask=st.sampled_from(["", "uniform"]),
+            nominal_R=st.sampled_from([None, 4, 4.5]),
+            region=st.sampled_from(["full", "heart"]),
+            value=st.none() | st.floats(allow_nan=False),
+            commit=st.sampled_from(["", "abc"]),
+        ),
+        max_size=8,
+        unique_by=lambda one: one.key,
+    ),
+    st.integers(0, 8),
+)
+def test_what_a_column_holds_does_not_depend_on_what_rows_share(tmp_path_factory, rows, cut):
+    """A column that one row leaves empty is none that all share; a file in two parts is the one written whole."""
+    folder = tmp_path_factory.mktemp("shared")
+    write_results(folder / "whole.jsonl", rows)
+    assert read_results(folder / "whole.jsonl") == rows
+    append_results(folder / "parts.jsonl", rows[:cut])
+    append_results(folder / "parts.jsonl", rows[cut:])
+    assert (folder / "parts.jsonl").read_bytes() == (folder / "whole.jsonl").read_bytes()
 
 
 def test_a_rerun_replaces_and_everything_else_is_added(tmp_path):
@@ -218,9 +261,10 @@ def test_mixed_simulation_versions_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "scores.jsonl, line 2: "),
-        ("[1]", "line 2: got list, want an object"),
-        ('{"method": "a"}', "line 2: got no columns metric, value"),
+        ("{", "scores.jsonl, line 3: "),
+        ("[1]", "line 3: got list, want an object"),
+        ('{"method": "a"}', "line 3: got no columns metric, value"),
+        ('{"shared": {"mask": "uniform"}}', "line 3: got unknown columns shared"),  # two files in one
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(tmp_path, text, message):

@@ -109,7 +109,9 @@ COLUMNS = tuple(field.name for field in fields(Result))
 ALWAYS = ("method", "metric", "value")
 """The columns that a row of a results file never leaves out."""
 UNSAID = {field.name: field.default for field in fields(Result)}
-"""What a column holds where a row of a results file leaves it out."""
+"""What a column holds where a results file says nothing of it."""
+SHARED = "shared"
+"""The only name in the first line of a results file, with the columns that are the same in all of its rows."""
 
 
 def results_of(
@@ -144,14 +146,27 @@ def merged(*groups: Iterable[Result]) -> list[Result]:
 
 
 def write_results(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
-    """Write JSON lines, one row a line; the file appears whole or not at all."""
-    lines = [_line(row) for row in merged(results)]
-    _write_whole(Path(path), "".join(lines))
+    """Write JSON lines, one row a line after one of what they share; the file appears whole or not at all.
+
+    The first line is ``{"shared": {…}}``, if there is anything to say in it; a row leaves those columns out.
+    """
+    rows = [_as_json(row) for row in merged(results)]
+    shared = _shared(rows)
+    lines = [{SHARED: shared}] if shared else []
+    lines += [{name: value for name, value in row.items() if name not in shared} for row in rows]
+    _write_whole(Path(path), "".join(map(_line, lines)))
 
 
-def _line(row: Result) -> str:
-    """A row as JSON, without a blank too many: there are thousands."""
-    return json.dumps(_as_json(row), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n"
+def _shared(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all rows say, and say alike; what none of them says is :data:`UNSAID`."""
+    first = rows[0] if rows else {}
+    candidates = {name: value for name, value in first.items() if name not in ALWAYS}
+    return {name: v for name, v in candidates.items() if all(name in row and row[name] == v for row in rows)}
+
+
+def _line(columns: Mapping[str, Any]) -> str:
+    """JSON without a blank too many: there are thousands of rows."""
+    return json.dumps(columns, allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def append_results(path: str | os.PathLike[str], results: Iterable[Result]) -> None:
@@ -161,13 +176,19 @@ def append_results(path: str | os.PathLike[str], results: Iterable[Result]) -> N
 
 
 def read_results(path: str | os.PathLike[str]) -> list[Result]:
-    """Read JSON lines; ValueError names file and line of what is no result."""
-    rows = []
+    """Read JSON lines, with or without a first line of what they share; ValueError names file and line of what is no
+    result.
+    """
+    rows, shared = list[Result](), dict[str, Any]()
     # Not splitlines: text may hold other line ends than the one that parts rows, such as U+2028.
     lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     for number, line in enumerate(lines if lines != [""] else [], start=1):
         try:
-            rows.append(_from_json(json.loads(line)))
+            columns = _columns(json.loads(line))
+            if number == 1 and set(columns) == {SHARED}:
+                shared = _columns(columns[SHARED])
+            else:
+                rows.append(_from_json(shared | columns))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
     return merged(rows)
@@ -248,8 +269,12 @@ def _as_json(row: Result) -> dict[str, Any]:
     return {name: str(v) if isinstance(v, float) and math.isinf(v) else v for name, v in used.items()}
 
 
-def _from_json(columns: Any) -> Result:
-    require(isinstance(columns, dict), f"got {type(columns).__name__}, want an object with the columns of a result")
+def _columns(found: Any) -> dict[str, Any]:
+    require(isinstance(found, dict), f"got {type(found).__name__}, want an object with the columns of a result")
+    return dict(found)
+
+
+def _from_json(columns: dict[str, Any]) -> Result:
     unknown, missing = sorted(set(columns) - set(COLUMNS)), [name for name in ALWAYS if name not in columns]
     require(not unknown, f"got unknown columns {', '.join(unknown)}, want those of a result")
     require(not missing, f"got no columns {', '.join(missing)}, want them in every result")
