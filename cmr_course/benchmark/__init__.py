@@ -20,6 +20,7 @@ from cmr_course.benchmark.designs import (
 )
 from cmr_course.benchmark.likeness import Likeness, likeness, likeness_table
 from cmr_course.benchmark.methods import checkpoint, method, names
+from cmr_course.benchmark.pictures import Pictures, pictures
 from cmr_course.benchmark.runner import missing, run, score, select
 from cmr_course.benchmark.summary import drift, seconds_of, summary
 
@@ -37,6 +38,7 @@ __all__ = [
     "Design",
     "Likeness",
     "Perturbation",
+    "Pictures",
     "breathing",
     "checkpoint",
     "committed",
@@ -49,6 +51,7 @@ __all__ = [
     "method",
     "missing",
     "names",
+    "pictures",
     "run",
     "score",
     "seconds_of",
