@@ -8,9 +8,12 @@ from collections import Counter
 from statistics import fmean
 
 import pytest
+import torch
 import yaml
 
 from cmr_course import simulation
+from cmr_course.benchmark import Cell, Pictures, method, pictures
+from cmr_course.benchmark.pictures import UNIT
 from cmr_course.metrics import read_results
 from cmr_course.splits import TEST
 from cmr_course.training import Recipe
@@ -106,6 +109,51 @@ def test_the_curves_of_the_study_of_tricks_are_whole():
             assert line["step"] == list(range(recipe.log_every, recipe.steps + 1, recipe.log_every))
             assert line["validated"] == list(range(recipe.validation.every, recipe.steps + 1, recipe.validation.every))
             assert (len(line["loss"]), len(line["psnr"])) == (len(line["step"]), len(line["validated"]))
+
+
+def test_the_pictures_of_the_study_of_tricks_are_of_the_trainings_on_record():
+    """What a stored frame scores is what is said of it, and the mean over frames is the record's number: a record and
+    pictures of different trainings would differ.
+    """
+    asked, rows = tricks()
+    kept, seed = Pictures.load(RESULTS / "tricks_pictures.npz"), asked["seeds"][0]
+    told = kept.about
+    assert set(kept.psnr) <= {*WITHOUT_TRAINING, *TRICKS}
+    assert {"simple", "complex", "complex, dropout", "complex, edge loss", "complex, perceptual loss"} < set(kept.psnr)
+    for name, psnr in kept.psnr.items():
+        wanted = (name, None if name in WITHOUT_TRAINING else seed, str(told["cell"]["subject"]), "psnr")
+        (row,) = [row for row in rows if (row.method, row.seed, row.subject, row.metric) == wanted]
+        assert fmean(psnr) == pytest.approx(row.value, abs=1e-4), name
+        error = (kept.frames[name] - kept.frames["reference"]).square().mean()
+        assert -10 * float(error.log10()) == pytest.approx(psnr[kept.frame], abs=0.02), name
+        torch.testing.assert_close(kept.columns[name][kept.frame], kept.frames[name][:, kept.column], atol=0, rtol=0)
+        assert (row.simulation_version, row.realised_R) == (told["simulation_version"], told["realised_R"])
+    assert told["trained_by"] == sorted({row.commit for row in rows if row.seed == seed})
+
+
+def test_the_pictures_of_the_study_of_tricks_say_where_they_come_from_and_stay_small():
+    asked, _ = tricks()
+    recipe, kept = Recipe.of(asked["recipe"]), Pictures.load(RESULTS / "tricks_pictures.npz")
+    told = kept.about
+    assert (RESULTS / "tricks_pictures.npz").stat().st_size <= 120_000
+    assert (told["cell"]["subject"], told["seed"]) == (TEST[0], asked["seeds"][0])
+    assert Recipe.of(told["recipe"]) == recipe
+    assert COMMIT.fullmatch(told["commit"])
+    assert told["simulation_version"] == simulation.VERSION
+    ky, kx = recipe.data.matrices[0]
+    shape = (recipe.data.frames[0], ky, kx)
+    assert {tuple(kept.series(name).shape) for name in kept.frames} == {shape}
+
+
+def test_the_pictures_of_the_study_of_tricks_are_those_that_the_code_makes_today():
+    """Of what needs no training: the truth, the zero-filled image, and which column goes through the heart."""
+    kept = Pictures.load(RESULTS / "tricks_pictures.npz")
+    asked = kept.about["cell"] | {"matrix": tuple(kept.about["cell"]["matrix"])}
+    again = pictures(Cell(**asked), {"zero-filled": method("zero-filled")}, frame=kept.frame)
+    assert (again.box, again.column) == (kept.box, kept.column)
+    for name in again.frames:
+        torch.testing.assert_close(again.frames[name], kept.frames[name], atol=2 * UNIT, rtol=0)
+        torch.testing.assert_close(again.columns[name], kept.columns[name], atol=2 * UNIT, rtol=0)
 
 
 def by_subject(rows, name, metric="psnr"):
