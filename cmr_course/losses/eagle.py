@@ -6,7 +6,7 @@ from their texts; what a name that ends in ``released`` does was fitted to numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.image import scharr
-from cmr_course.losses.looks import REGIONS, UNITS, Magnitude, looked_at, require_look
+from cmr_course.losses.looks import REGIONS, Look, Magnitude
 from cmr_course.losses.units import Image
 from cmr_course.validate import is_number, require, require_whole, say
 
@@ -56,7 +56,7 @@ FILTERS: Mapping[str, Callable[[Spectrum, float, int], Spectrum]] = MappingProxy
 ``butterworth``: (f/c)²ⁿ / (1 + (f/c)²ⁿ): 0 at zero frequency, ½ at the cutoff, towards 1 above: a high-pass.
 ``butterworth_released``: one minus it, a low-pass, which HyperCMR's code calls a high-pass.
 ``gaussian``: 1 − exp(−(f − c)²/2), as the original Eagle loss has it; there is no width in it, it is 0 at the cutoff
-and at most 0.12 elsewhere for c up to ½: a notch, which paper and code call a high-pass.
+and at most 0.12 elsewhere for c from 0.21 to 0.5: a notch, which paper and code call a high-pass.
 """
 HIGH_PASS = ("butterworth",)
 """The filters that claim to be one, and are."""
@@ -64,7 +64,7 @@ HIGH_PASS = ("butterworth",)
 
 def filter_weights(name: str, size: tuple[int, int], cutoff: float, order: int = 2) -> Spectrum:
     """Weights of filter `name` for a spectrum of `size` = (y, x), float64, zero frequency first (not centred)."""
-    require(isinstance(name, str) and name in FILTERS, f"filter: got {say(name)}, want one of {', '.join(FILTERS)}")
+    _one_of("filter", name, tuple(FILTERS))
     along_y, along_x = (torch.fft.fftfreq(n, dtype=torch.float64) for n in size)
     return FILTERS[name](torch.hypot(along_y[:, None], along_x), cutoff, order)
 
@@ -101,8 +101,8 @@ class EagleLoss(nn.Module):
     itself; over the whole ``batch``, as released, which ties its items to each other; or ``none``.
     cropped: of the padded spectrum only as many rows and columns as the map has, from zero frequency on, as released:
     it drops part of the negative frequencies wherever there was padding.
-    region: ``whole``, ``heart``, or ``mixed``, 0.6 of the heart and 0.4 of the whole image, as released.
-    unit: see :func:`cmr_course.losses.looks.looked_at`; it hardly matters where spectra are standardised.
+    region, unit, heart: see :class:`cmr_course.losses.looks.Look`; region may also be ``mixed``, 0.6 of the heart and
+    0.4 of the whole image, as released. The unit hardly matters where spectra are standardised.
     epsilon: added to variances and to squared magnitudes.
 
     The defaults are the paper's, with what the released code does where the paper is silent (padding, unbiased
@@ -123,11 +123,12 @@ class EagleLoss(nn.Module):
         region: str = "whole",
         unit: str = "peak",
         epsilon: float = EPSILON,
+        heart: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        for name, value, known in (("filter", filter, FILTERS), ("standardised", standardised, STANDARDISED)):
-            good = isinstance(value, str) and value in known
-            require(good, f"{name}: got {say(value)}, want one of {', '.join(known)}")
+        _one_of("filter", filter, tuple(FILTERS))
+        _one_of("standardised", standardised, STANDARDISED)
+        _one_of("region", region, (*REGIONS, "mixed"))
         _flag("padded", padded)
         _flag("cropped", cropped)
         require_whole("patch", patch, 2)
@@ -136,18 +137,16 @@ class EagleLoss(nn.Module):
         require(inside, f"cutoff: got {say(cutoff)}, want cycles per sample above 0 and below {HIGHEST:.3f}")
         good = is_number(epsilon) and 0 <= epsilon < 1
         require(good, f"epsilon: got {say(epsilon)}, want a number from 0 to below 1")
-        require_look(region, unit, (*REGIONS, "mixed"), UNITS)
         self.filter, self.patch, self.cutoff, self.order = filter, patch, cutoff, order
         self.padded, self.standardised, self.cropped = padded, standardised, cropped
-        self.region, self.unit, self.epsilon = region, unit, epsilon
+        self.region, self.unit, self.epsilon, self.heart = region, unit, epsilon, heart
+        shares = {"mixed": {"heart": HEART_SHARE, "whole": 1 - HEART_SHARE}}.get(region, {region: 1.0})
+        self.looks = [(share, Look(part, unit, heart)) for part, share in shares.items()]
 
     def forward(self, reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
         """The loss."""
-        shares = {"mixed": {"heart": HEART_SHARE, "whole": 1 - HEART_SHARE}}.get(self.region, {self.region: 1.0})
-        terms = []
-        for region, share in shares.items():
-            output, truth = looked_at(reconstruction.image, reference, acquisition, region, self.unit)
-            terms.append(share * self.distance(output, truth))
+        image = reconstruction.image
+        terms = [share * self.distance(*look(image, reference, acquisition)) for share, look in self.looks]
         return torch.stack(terms).sum()
 
     def distance(self, output: Magnitude, truth: Magnitude) -> Float[Tensor, ""]:
@@ -162,9 +161,8 @@ class EagleLoss(nn.Module):
         y, x = variance.shape[-2:]
         more = (2 ** (n - 1).bit_length() - n if self.padded else 0 for n in (x, y))
         magnitude = self._magnitude(pad(variance, [end for each in more for end in (0, each)]))
-        weights = filter_weights(self.filter, (magnitude.shape[-2], magnitude.shape[-1]), self.cutoff, self.order).to(
-            images
-        )
+        size = (magnitude.shape[-2], magnitude.shape[-1])
+        weights = filter_weights(self.filter, size, self.cutoff, self.order).to(images)
         magnitude = self._standardise(magnitude)
         if self.cropped:
             weights, magnitude = weights[:y, :x], magnitude[..., :y, :x]
@@ -198,9 +196,13 @@ class EagleLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings."""
-        names = ("filter", "patch", "cutoff", "order", "padded", "standardised", "cropped", "region", "unit", "epsilon")
+        names = "filter patch cutoff order padded standardised cropped region unit epsilon heart".split()
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
 def _flag(name: str, value: bool) -> None:
     require(isinstance(value, bool), f"{name}: got {say(value)}, want true or false")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    require(isinstance(value, str) and value in known, f"{name}: got {say(value)}, want one of {', '.join(known)}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.image import gaussian_window, ssim_map, uniform_window
-from cmr_course.losses.looks import Magnitude, looked_at, require_look
+from cmr_course.losses.looks import Look, Magnitude
 from cmr_course.losses.units import Image
 from cmr_course.validate import require, say
 
@@ -20,23 +22,24 @@ class SSIMLoss(nn.Module):
     window: ``uniform`` is 7 × 7 equal weights with sample (co)variances, as in fastMRI's loss, with which PromptMR is
     trained (Xin et al. 2023, arXiv:2309.13839); ``gaussian`` is 11 × 11 with σ = 1.5 and population (co)variances
     (Wang et al. 2004, doi:10.1109/TIP.2003.819861), as in HyperCMR's released code.
-    region: ``whole`` or ``heart``, see :func:`cmr_course.losses.looks.heart_crop`.
-    unit: ``peak``: the data range is the largest value of the reference series, of each batch item its own (PromptMR
-    takes that of the volume: where the reference is the centre frame of a window, it is that of this frame alone).
-    ``range``: each image is first taken from its smallest to its largest value, to 0 and 1, the data range is one.
+    region, unit, heart: see :class:`cmr_course.losses.looks.Look`. With ``peak`` the data range is the largest
+    value of the reference series, of each batch item its own (PromptMR takes that of the volume: where the reference is
+    the centre frame of a window, it is that of this frame alone). With ``range`` it is one; ``scale`` is not offered.
     ValueError for images smaller than the window.
     """
 
-    def __init__(self, window: str = "uniform", region: str = "whole", unit: str = "peak") -> None:
+    def __init__(
+        self, window: str = "uniform", region: str = "whole", unit: str = "peak", heart: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         known = isinstance(window, str) and window in WINDOWS
         require(known, f"window: got {say(window)}, want one of {', '.join(WINDOWS)}")
-        require_look(region, unit, units=("peak", "range"))
-        self.window, self.region, self.unit = window, region, unit
+        require(unit != "scale", "unit: got 'scale', want one of peak, range")
+        self.window, self.look = window, Look(region, unit, heart)
 
     def forward(self, reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
         """The loss."""
-        return self.distance(*looked_at(reconstruction.image, reference, acquisition, self.region, self.unit))
+        return self.distance(*self.look(reconstruction.image, reference, acquisition))
 
     def distance(self, output: Magnitude, truth: Magnitude) -> Float[Tensor, ""]:
         """1 − SSIM with a data range of one."""
@@ -46,4 +49,4 @@ class SSIMLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"window={self.window}, region={self.region}, unit={self.unit}"
+        return f"window={self.window}, {self.look}"

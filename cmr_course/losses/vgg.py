@@ -23,7 +23,7 @@ from cmr_course.features import (
     require_weights,
     weights_folder,
 )
-from cmr_course.losses.looks import Magnitude, looked_at, require_look
+from cmr_course.losses.looks import Look, Magnitude
 from cmr_course.losses.units import Image
 from cmr_course.validate import require, say
 
@@ -42,7 +42,7 @@ class VGGLoss(nn.Module):
     and ``vgg19`` were trained on photographs, and ``cmr-course fetch`` puts them into the user's cache
     (FileNotFoundError where they are not there). All with ReLU, pooling and the normalisation they were trained with.
     taps: layers; none given, the first ReLU of each stage (the paper does not say which layers; its code takes the
-    first convolution of each stage). region, unit: see :func:`cmr_course.losses.looks.looked_at`.
+    first convolution of each stage). region, unit, heart: see :class:`cmr_course.losses.looks.Look`.
     """
 
     def __init__(
@@ -51,20 +51,20 @@ class VGGLoss(nn.Module):
         taps: Sequence[str] | None = None,
         region: str = "whole",
         unit: str = "peak",
+        heart: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         known = isinstance(features, str) and features in NETWORKS
         require(known, f"features: got {say(features)}, want one of {', '.join(NETWORKS)}")
         require(not isinstance(taps, str), f"taps: got {say(taps)}, want a list of layers, such as [{taps}]")
-        require_look(region, unit)
+        self.named, self.look = features, Look(region, unit, heart)
         stages = 4 if features == "course" else 5
         taps = [f"relu{stage}_1" for stage in range(1, stages + 1)] if taps is None else taps
-        self.named, self.region, self.unit = features, region, unit
         self.features = load_features(features, taps)
 
     def forward(self, reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
         """The loss."""
-        return self.distance(*looked_at(reconstruction.image, reference, acquisition, self.region, self.unit))
+        return self.distance(*self.look(reconstruction.image, reference, acquisition))
 
     def distance(self, output: Magnitude, truth: Magnitude) -> Float[Tensor, ""]:
         """The loss of magnitudes as they are; the gradient goes into `output` only."""
@@ -74,7 +74,7 @@ class VGGLoss(nn.Module):
     def extra_repr(self) -> str:
         """The settings."""
         taps = ", ".join(self.features.taps)
-        return f"features of {self.named}, taps={taps}, region={self.region}, unit={self.unit}"
+        return f"features of {self.named}, taps={taps}, {self.look}"
 
 
 class VGGChainLoss(nn.Module):
@@ -84,14 +84,13 @@ class VGGChainLoss(nn.Module):
     before it gives, without the layers between them: no ReLU, no pooling, and without ImageNet's normalisation. The
     chain is affine: it is no perceptual loss but a weighted squared error over neighbourhoods of 11 × 11 pixels.
     Its file ``vgg19-dcbb9e9d.pth`` is put into the user's cache by ``cmr-course fetch vgg19``; FileNotFoundError where
-    it is not there: no other network takes its place. region, unit: see :func:`cmr_course.losses.looks.looked_at`;
+    it is not there: no other network takes its place. region, unit, heart: see :class:`cmr_course.losses.looks.Look`;
     the code has the heart, each image from 0 to 1.
     """
 
-    def __init__(self, region: str = "heart", unit: str = "range") -> None:
+    def __init__(self, region: str = "heart", unit: str = "range", heart: Sequence[int] | None = None) -> None:
         super().__init__()
-        require_look(region, unit)
-        self.region, self.unit = region, unit
+        self.look = Look(region, unit, heart)
         path = fetched("vgg19")
         tensors = read_tensors(path)
         require_weights(str(path), tensors, VGG19)
@@ -101,7 +100,7 @@ class VGGChainLoss(nn.Module):
 
     def forward(self, reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
         """The loss."""
-        return self.distance(*looked_at(reconstruction.image, reference, acquisition, self.region, self.unit))
+        return self.distance(*self.look(reconstruction.image, reference, acquisition))
 
     def distance(self, output: Magnitude, truth: Magnitude) -> Float[Tensor, ""]:
         """The loss of magnitudes as they are; the gradient goes into `output` only."""
@@ -119,7 +118,7 @@ class VGGChainLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"VGG-19 layers {', '.join(map(str, CHAIN))}, region={self.region}, unit={self.unit}"
+        return f"VGG-19 layers {', '.join(map(str, CHAIN))}, {self.look}"
 
 
 def both(
