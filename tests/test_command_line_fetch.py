@@ -22,6 +22,7 @@ from cmr_course.command_line import fetch
 from cmr_course.command_line.fetch import DOWNLOADS, Download
 from cmr_course.features import VGG16_FILE
 from cmr_course.losses import PerceptualLoss
+from cmr_course.losses.vgg import VGG19_FILE
 from cmr_course.metrics.dists import WEIGHTS_FILE
 
 CONTENT = bytes(range(256)) * 20_000  # more than one block
@@ -227,6 +228,14 @@ def test_vgg16_alone_is_the_file_that_the_perceptual_loss_reads():
     assert vgg16 in DOWNLOADS["dists"]
     assert len(vgg16.sha256) == 64
     assert vgg16.size is not None
+
+
+def test_vgg19_is_the_file_that_hypercmrs_chain_reads():
+    (vgg19,) = DOWNLOADS["vgg19"]
+    assert vgg19.file == VGG19_FILE
+    assert vgg19.address.endswith(f"/{VGG19_FILE}")
+    assert vgg19.sha256.startswith(VGG19_FILE.removeprefix("vgg19-").removesuffix(".pth"))
+    assert len(vgg19.sha256) == 64
 
 
 def test_vgg16_is_shown_in_full_and_not_fetched_unasked(tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import correlate
 from skimage.metrics import structural_similarity
 
 from cmr_course.image import (
@@ -15,6 +16,7 @@ from cmr_course.image import (
     filter2d,
     gaussian_window,
     quantile,
+    scharr,
     sobel,
     ssim_map,
     uniform_window,
@@ -152,3 +154,41 @@ BAD = {
 def test_bad_input_is_named(message):
     with pytest.raises(ValueError, match=message):
         BAD[message]()
+
+
+@given(size=sizes, slope_y=st.floats(-3, 3), slope_x=st.floats(-3, 3))
+def test_scharr_measures_the_slope_of_a_ramp_away_from_the_border(size, slope_y, slope_x):
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in size), indexing="ij")
+    along_y, along_x = scharr((slope_y * y + slope_x * x).expand(2, 3, *size))
+    assert along_y.shape == along_x.shape == (2, 3, *size)
+    inner = (..., slice(1, -1), slice(1, -1))
+    torch.testing.assert_close(along_y[inner], torch.full_like(along_y[inner], slope_y), rtol=0, atol=1e-12)
+    torch.testing.assert_close(along_x[inner], torch.full_like(along_x[inner], slope_x), rtol=0, atol=1e-12)
+
+
+def test_scharr_turns_with_the_edge_better_than_sobel_and_sees_one_at_the_border():
+    """Of waves in any direction: how far the direction found is off the true one."""
+    y, x = torch.meshgrid(*(torch.arange(64, dtype=torch.float64) - 31.5 for _ in range(2)), indexing="ij")
+    off = {}
+    for operator in (sobel, scharr):
+        worst = 0.0
+        for angle in torch.linspace(0.1, 1.4, 9, dtype=torch.float64):
+            both = operator(torch.sin(1.2 * (torch.sin(angle) * y + torch.cos(angle) * x)))
+            along_y, along_x = (derivative[1:-1, 1:-1] for derivative in both)
+            strong = along_y.abs() > 0.5 * along_y.abs().amax()
+            found = torch.atan2(along_y[strong], along_x[strong]) % torch.pi
+            worst = max(worst, float((found - angle).abs().max()))
+        off[operator] = worst
+    assert off[scharr] < 0.5 * off[sobel]
+    along_y, along_x = scharr(torch.ones(5, 6))
+    assert float(along_y[0, 2]) == pytest.approx(0.5)
+    assert float(along_x[2, -1]) == pytest.approx(-0.5)
+    assert not along_y[2, 2:4].any()
+
+
+def test_scharr_is_scipys_operator_and_has_a_gradient():
+    image, _ = pair((7, 9))
+    kernel = np.outer([-1, 0, 1], [3, 10, 3]) / 32
+    for derivative, weights in zip(scharr(image), (kernel, kernel.T), strict=True):
+        np.testing.assert_allclose(derivative.numpy(), correlate(image.numpy(), weights, mode="constant"), atol=1e-15)
+    assert torch.autograd.gradcheck(scharr, (image.clone().requires_grad_(),))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from types import MappingProxyType
 
 import torch
@@ -196,8 +197,7 @@ class EagleLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings."""
-        names = "filter patch cutoff order padded standardised cropped region unit epsilon heart".split()
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names)
+        return ", ".join(f"{name}={getattr(self, name)}" for name in signature(EagleLoss).parameters)
 
 
 def _flag(name: str, value: bool) -> None:

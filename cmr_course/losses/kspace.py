@@ -80,8 +80,10 @@ class KspaceRegularisation(nn.Module):
         k = kspace_of(reconstruction)
         k = by_scale(k, acquisition) if self.scaled else k
         if self.form == "released":
-            k = k / (2 * k.shape[-2] * k.shape[-1]) ** 0.5
-            return k.real.abs().sum() + k.imag.abs().sum(), torch.linalg.vector_norm(k)
+            pairs = torch.view_as_real(k.resolve_conj()) / (2 * k.shape[-2] * k.shape[-1]) ** 0.5
+            # Not abs().sum(), which is more exact: in float32 the sum of vector_norm, which the code has, is off by
+            # 4e-6 for 42,000 numbers.
+            return torch.linalg.vector_norm(pairs, 1), torch.linalg.vector_norm(pairs)
         each = k.flatten(1)
         return each.abs().mean(), (torch.linalg.vector_norm(each, dim=1) / each.shape[1] ** 0.5).mean()
 
