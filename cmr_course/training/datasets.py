@@ -82,7 +82,7 @@ class Finite(Source, Protocol):
 def source_of(recipe: Recipe) -> Source:
     """The source that the recipe's data name."""
     held = () if recipe.validation is None else tuple(map(str, recipe.validation.subjects))
-    data, aims = recipe.data, aims_at_kspace(recipe)
+    data, aims = recipe.data, wants_kspace(recipe)
     if isinstance(data, SimulatedData):
         plan = None
         if recipe.order is not None:
@@ -100,7 +100,7 @@ def source_of(recipe: Recipe) -> Source:
     return FromSeries.of(data, recipe.seed, held, aims)
 
 
-def aims_at_kspace(recipe: Recipe) -> bool:
+def wants_kspace(recipe: Recipe) -> bool:
     """Whether a loss of the recipe is of k-space, so that examples have to hold all of it."""
     found = False
     for name, term in recipe.losses.items():
