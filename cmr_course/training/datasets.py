@@ -23,7 +23,7 @@ from cmr_course.benchmark import Cell, measured
 from cmr_course.coils import espirit, expand, rss, with_maps
 from cmr_course.data import Case, CineSeries, acquire, open_tree, read_series, stream, truth_of, truth_path
 from cmr_course.fourier import fft2c, ifft2c
-from cmr_course.losses import LOSSES
+from cmr_course.losses import LOSSES, aims_at_kspace
 from cmr_course.losses import build as build_loss
 from cmr_course.receiver import Receiver
 from cmr_course.sampling import Mask, Sampling
@@ -102,13 +102,14 @@ def source_of(recipe: Recipe) -> Source:
 
 def wants_kspace(recipe: Recipe) -> bool:
     """Whether a loss of the recipe is of k-space, so that examples have to hold all of it."""
-    found = False
     for name, term in recipe.losses.items():
         make = LOSSES[name]
         # A class says it without being made: some would read large files for that.
-        loss = make if isinstance(make, type) else build_loss(name, term.settings if isinstance(term, Term) else {})
-        found |= getattr(loss, "aims_at", "image") == "kspace"
-    return found
+        settings = term.settings if isinstance(term, Term) else {}
+        loss: Any = make if isinstance(make, type) else build_loss(name, settings)
+        if aims_at_kspace(loss):
+            return True
+    return False
 
 
 def steps_in_epoch(recipe: Recipe, source: Source) -> Fraction | None:

@@ -7,6 +7,7 @@ number. An epoch may end within a step.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ class Length:
         if steps is None:
             assert epochs is not None
             assert epoch is not None
-            steps = -int(-epochs * epoch // 1)
+            steps = math.ceil(epochs * epoch)
         return cls(steps, epoch)
 
 

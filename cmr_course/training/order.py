@@ -74,11 +74,13 @@ def group_named(where: str, name: str) -> Group:
     if name in KNOWN:
         return KNOWN[name]
     match = _NAME.fullmatch(name) if isinstance(name, str) else None
-    sized = match is not None and match[1] in ALL_STEMS
-    if match is None or not sized or not int(match[2]) * int(match[3]):
-        require_known(where, name, (*KNOWN, *(f"{stem}_204x512" for stem in ALL_STEMS)))
-        raise ValueError(f"{where}: got a matrix of no lines, want STEM_KYxKX")
-    return Group(match[1], (int(match[2]), int(match[3])))
+    if match is None:
+        require_known(where, name, KNOWN)
+        raise AssertionError("what is known was returned above")
+    require_known(where, match[1], ALL_STEMS)
+    matrix = (int(match[2]), int(match[3]))
+    require(min(matrix) > 0, f"{where}: got a matrix of {matrix[0]} x {matrix[1]}, want lines and points")
+    return Group(match[1], matrix)
 
 
 def name_of(stem: str, matrix: tuple[int, int]) -> str:

@@ -153,8 +153,7 @@ class Run:
             with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
                 reconstruction = self.trained(example.acquisition)
             losses = {name: (weight, loss_at(loss, self.step)) for name, (weight, loss) in self.losses.items()}
-            aim = {} if example.kspace is None else {"kspace": example.kspace}
-            loss, terms = total(losses, reconstruction, example.reference, example.acquisition, **aim)
+            loss, terms = total(losses, reconstruction, example.reference, example.acquisition, example.kspace)
         except ValueError as error:  # conjugate gradients, for one, refuse NaN before the loss can be it
             raise TrainingError(self._told(str(error), example)) from error
         if not bool(torch.isfinite(loss)):
