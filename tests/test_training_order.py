@@ -328,7 +328,7 @@ def test_a_batch_of_a_simulated_group_has_one_shape():
 def test_the_groups_of_the_paper_are_simulated_as_the_set_of_scans_is():
     """Of their size and vendor; the matrix of the paper is in their names."""
     source = Simulated(replace(GROUPED, groups=tuple(group.name for group in GROUPS)), 0)
-    scans = [source._chosen(number, torch.Generator().manual_seed(number))[1] for number in range(60)]
+    scans = [source._chosen(number, torch.Generator().manual_seed(number))[1] for number in range(40)]
     assert {scan.matrix for scan in scans} == {group.matrix for group in GROUPS}
     assert {scan.contrast for scan in scans} == {"cine", "T1map", "T2map", "tagging"}
     assert {scan.view for scan in scans} >= {"sax", "lvot", "aorta_sag", "aorta_tra", "2ch"}
@@ -351,8 +351,7 @@ WITHOUT_NOISE = {"snr_db": (90.0, 90.0), "map_error": (0.0, 0.0)}
 HYPER = {"ssim": 1.0, "kspace_fidelity": 1.0}
 
 
-@pytest.mark.parametrize("maps", ["known", "perturbed", "espirit"])
-@pytest.mark.parametrize("readout", [None, 24])
+@pytest.mark.parametrize(("maps", "readout"), [("known", None), ("perturbed", 24), ("espirit", 24)])
 def test_kspace_is_of_the_references_coil_images(maps, readout):
     """Whatever maps and phase the reference is given: measured samples are its samples, but for noise; and its root
     sum of squares is the reference's magnitude."""
@@ -479,8 +478,17 @@ def test_another_order_does_not_go_on(hyper):
             fit(replace(one, order=order), folder / "whole", progress=False)
 
 
+def test_batches_are_dealt_out_in_one_row():
+    """Whose steps one process with as many parts takes."""
+    one = recipe(GROUPED, order=ByGroup(batches={"T2map_32x48": 2}), processes=2)
+    dealt_out = [[example.names for example in batches(one, source_of(one), 0, 4, rank, 2)] for rank in range(2)]
+    alone = [example.names for example in batches(one, source_of(one), 0, 8, 0, 1)]
+    assert [names for pair in zip(*dealt_out, strict=True) for names in pair] == alone
+
+
+@pytest.mark.slow
 def test_two_processes_take_the_steps_of_one_that_accumulates(hyper, tmp_path):
-    """Batches are dealt out in one row: two processes make of it what one makes of two parts in each step."""
+    """To the weights, with gradients averaged by DistributedDataParallel."""
     one = replace(hyper[0], epochs=None, steps=4, optimiser=Optimiser("sgd", 0.1, 0.0), clip=None)
     alone = fit(one, tmp_path / "one", progress=False).state_dict()
     two = replace(one, processes=2, accumulation=1)

@@ -84,17 +84,8 @@ def source_of(recipe: Recipe) -> Source:
     held = () if recipe.validation is None else tuple(map(str, recipe.validation.subjects))
     data, aims = recipe.data, wants_kspace(recipe)
     if isinstance(data, SimulatedData):
-        plan = None
-        if recipe.order is not None:
-            places = range(len(data.groups) * (data.subjects[1] - data.subjects[0]))
-            members = {
-                (name, group_named("data.groups", name).stem): [
-                    (place, None) for place in places[i :: len(data.groups)]
-                ]
-                for i, name in enumerate(data.groups)
-            }
-            plan = Plan.of(recipe.order, members, recipe.batch, recipe.seed, "data.groups")
-        return Simulated(data, recipe.seed, recipe.batch * recipe.processes, plan, aims)
+        together = recipe.batch * recipe.processes
+        return Simulated(data, recipe.seed, together, Simulated.planned(data, recipe), aims)
     if isinstance(data, TreeData):
         return FromTree.of(data, recipe.seed, held, recipe, aims)
     return FromSeries.of(data, recipe.seed, held, aims)
@@ -151,6 +142,18 @@ class Simulated:
     aims: bool = False
     kept: dict[int, Scanned] = field(default_factory=dict, init=False, repr=False, compare=False)
     pooled: dict[int, Example] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @staticmethod
+    def planned(data: SimulatedData, recipe: Recipe) -> Plan | None:
+        """The plan of the recipe's order, where it has one: example s · groups + g is subject s in group g."""
+        if recipe.order is None:
+            return None
+        number, subjects = len(data.groups), data.subjects[1] - data.subjects[0]
+        members = {
+            (name, group_named("data.groups", name).stem): [(s * number + g, None) for s in range(subjects)]
+            for g, name in enumerate(data.groups)
+        }
+        return Plan.of(recipe.order, members, recipe.batch, recipe.seed, "data.groups")
 
     @property
     def length(self) -> int | None:
@@ -244,7 +247,8 @@ class FromTree:
     """Slices of the files of a CMRxRecon tree; only what an example needs is read.
 
     plan: of the `looks`, each of a slice and, where there are windows, of one frame in their middle.
-    aims: examples hold all of k-space.
+    aims: examples hold all of k-space, of the coil images that the reference is of: as it was measured, or without
+    noise where the tree has a truth.
     """
 
     data: TreeData
