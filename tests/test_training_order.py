@@ -642,13 +642,13 @@ def test_an_order_is_written_and_read_back():
     assert Recipe.of(old) == recipe(SMALL)
 
 
-PAPERS = ("hypercmr.paper", "hypercmr.task2", "promptmr.paper", "promptmr_plus.paper")
+PAPERS = ("hypercmr.paper", "hypercmr-task2.paper", "promptmr.paper", "promptmr-plus.paper")
 
 
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_recipes_of_the_papers_say_what_the_papers_say(name):
     found = Recipe.load(METHOD / f"{name}.yaml")
-    assert found.network.name == {"promptmr_plus.paper": "promptmr-plus"}.get(name, "promptmr")
+    assert found.network.name == {"promptmr-plus.paper": "promptmr-plus"}.get(name, "promptmr")
     assert (found.data.window, found.optimiser.name, found.schedule.unit) == (5, "adamw", "epochs")
     told = (found.optimiser.rate, found.optimiser.weight_decay, found.schedule.every, found.schedule.factor)
     terms = {loss: term if isinstance(term, Term) else Term(term) for loss, term in found.losses.items()}
@@ -658,10 +658,12 @@ def test_the_recipes_of_the_papers_say_what_the_papers_say(name):
         assert list(found.order.batches) == [group.name for group in GROUPS]
         sizes = {
             "hypercmr.paper": [2, 2, 2, 2, 2, 1, 1, 2, 2, 4, 2],
-            "hypercmr.task2": [6, 6, 4, 6, 4, 4, 2, 6, 6, 10, 4],
+            "hypercmr-task2.paper": [6, 6, 4, 6, 4, 4, 2, 6, 6, 10, 4],
         }
         assert list(found.order.batches.values()) == sizes[name]
-        assert (found.order.share, found.processes) == {"hypercmr.paper": (1.0, 1), "hypercmr.task2": (0.5, 4)}[name]
+        assert (found.order.share, found.processes) == {"hypercmr.paper": (1.0, 1), "hypercmr-task2.paper": (0.5, 4)}[
+            name
+        ]
         assert terms == {loss: Term(one.weight, dict(one.settings)) for loss, one in RECIPES["hypercmr"].items()}
         assert wants_kspace(found)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +48,13 @@ class UnetSettings:
     """
 
     first: int = 48
-    widths: tuple[int, ...] = (72, 96, 120)
-    prompt_channels: tuple[int, ...] = (24, 48, 72)
-    components: tuple[int, ...] = (5, 5, 5)
-    prompt_sizes: tuple[int, ...] = (64, 32, 16)
-    encoder: tuple[int, ...] = (2, 3, 3)
-    decoder: tuple[int, ...] = (2, 2, 3)
-    skip: tuple[int, ...] = (1, 1, 1)
+    widths: Sequence[int] = (72, 96, 120)
+    prompt_channels: Sequence[int] = (24, 48, 72)
+    components: Sequence[int] = (5, 5, 5)
+    prompt_sizes: Sequence[int] = (64, 32, 16)
+    encoder: Sequence[int] = (2, 3, 3)
+    decoder: Sequence[int] = (2, 2, 3)
+    skip: Sequence[int] = (1, 1, 1)
     bottleneck: int = 3
     kernel: int = 3
     reduction: int = 4
