@@ -321,6 +321,13 @@ def test_a_rate_that_is_too_high_is_a_training_error(tmp_path):
         fit(recipe, tmp_path, source=Kept())
 
 
+def test_a_gradient_that_is_gone_stops_the_training(tmp_path):
+    """PromptMR once ran away to values that SSIM does not tell apart, and went on for hours without learning."""
+    recipe = replace(TINY, losses={"mse": 1e-300}, log_every=2, checkpoint_every=4, validation=None)
+    with pytest.raises(TrainingError, match="step 2: the gradient was zero at all of the last 2 steps"):
+        fit(recipe, tmp_path, source=Kept())
+
+
 def test_another_recipe_does_not_go_on(whole):
     for name, value in (("seed", 5), ("losses", {"mse": 1.0}), ("batch", 2)):
         with pytest.raises(

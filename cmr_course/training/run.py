@@ -198,9 +198,14 @@ class Run:
         """The mean since the last line."""
         number = self.recipe.log_every * self.recipe.accumulation
         values = {name: round(self._everywhere(value) / number, 8) for name, value in self.sums.items()}
+        flat = self.sums.get("gradient") == 0
         self.sums.clear()
         if self.world.first:
             append_log(self.folder / LOG, {"step": self.step, **values, "rate": self.optimiser.param_groups[0]["lr"]})
+        if flat:
+            since = f"step {self.step}: the gradient was zero at all of the last {self.recipe.log_every} steps"
+            told = "so that nothing is learned: what comes out may be so far off that the loss does not see it any more"
+            raise TrainingError(f"{since}, {told}; lower the rate or the clip")
 
     def _everywhere(self, value: float | Tensor) -> float:
         """The mean of `value` over all processes."""
