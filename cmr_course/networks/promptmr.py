@@ -106,6 +106,7 @@ class PromptMR(Windowed):
 
     def refine(self, kspace: Kspace, mask: Mask, acs: tuple[int, int]) -> tuple[Kspace, Refined]:
         """Maps of all frames, and k-space after each cascade."""
+        self.maps.recompute = self.recompute
         maps = self.maps(kspace, mask, acs)
         there = Hybrid.of(kspace, mask, maps)
         steps = [there.measured]

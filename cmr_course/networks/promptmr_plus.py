@@ -114,6 +114,7 @@ class PromptMRPlus(Windowed):
 
     def refine(self, kspace: Kspace, mask: Mask, acs: tuple[int, int]) -> tuple[Kspace, tuple[Image, ...]]:
         """Maps of all frames, and the combined image after each cascade."""
+        self.maps.recompute = self.recompute
         maps = self.maps(kspace, mask, acs)
         there = Hybrid.of(kspace, mask, maps)
         images = torch.fft.ifftn(there.measured, dim=there.axes, norm="ortho")

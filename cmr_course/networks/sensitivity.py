@@ -35,7 +35,10 @@ class SensitivityNetwork(nn.Module):
     a number of lines. whole: take all of k-space instead (the released option is called mask_center).
     together: coil images that go through the U-Net at once, to save memory; None takes all. In training each such part
     is computed again in the backward pass.
+    recompute: do so in training in any case, as many coil images at a time as there are coils.
     """
+
+    recompute: bool = False
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class SensitivityNetwork(nn.Module):
         require(fits, f"kspace: got {frame} frames, want a multiple of {self.frames}")
         seen = ifft2c(kspace if self.whole else kspace * self.region(mask, acs))
         groups = seen.unflatten(1, (-1, self.frames)).transpose(2, 3).flatten(0, 2)
-        maps = self._mapped(groups).unflatten(0, (batch, -1, coil)).transpose(2, 3).flatten(1, 2)
+        maps = self._mapped(groups, coil).unflatten(0, (batch, -1, coil)).transpose(2, 3).flatten(1, 2)
         return normalise(maps)
 
     def region(self, mask: Mask, acs: tuple[int, int]) -> Mask:
@@ -89,12 +92,12 @@ class SensitivityNetwork(nn.Module):
         first = (n_lines - number + 1) // 2
         return mask & _between(mask, first, first + number)
 
-    def _mapped(self, images: Complex[Tensor, "many frame y x"]) -> Complex[Tensor, "many frame y x"]:
+    def _mapped(self, images: Complex[Tensor, "many frame y x"], coils: int) -> Complex[Tensor, "many frame y x"]:
         """All through the U-Net, a part at a time."""
-        if self.together is None or self.together >= len(images):
-            return self.network(images)
-        parts = images.split(self.together)
-        if not torch.is_grad_enabled():
+        learning = torch.is_grad_enabled()
+        together = self.together or (coils if self.recompute and learning else len(images))
+        parts = images.split(together)
+        if not learning or (len(parts) == 1 and not self.recompute):
             return torch.cat([self.network(part) for part in parts])
         return torch.cat([checkpoint(self.network, part, use_reentrant=False) for part in parts])
 
