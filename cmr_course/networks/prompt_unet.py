@@ -71,6 +71,9 @@ class UnetSettings:
             self._require_three(name, 0)
         for name, low in {"first": 1, "bottleneck": 0, "history": 0}.items():
             require_whole(name, getattr(self, name), low)
+        for name in ("bias", "attention", "learned_prompts"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), f"{name}: got {say(value)}, want true or false")
         require(self.start in STARTS, f"start: got {say(self.start)}, want one of {', '.join(STARTS)}")
 
     def _require_three(self, name: str, low: int) -> None:
@@ -90,7 +93,8 @@ class UnetSettings:
         given = {} if settings is None else settings
         require(isinstance(given, Mapping), f"U-Net: got {say(given)}, want a mapping of settings")
         require_settings("U-Net", cls, given)
-        return cls(**{**usual, **given})
+        settled = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        return cls(**{**usual, **settled})
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -235,7 +239,8 @@ class NormalisedUnet(nn.Module):
     Real parts first, then imaginary ones, as 2 · `channels` real channels. Each item of the batch has its mean over
     all channels and pixels subtracted and is divided by its (unbiased) standard deviation, is padded with zeros to
     multiples of 8, floor of the half before and ceiling behind, goes through the network, and back. An item whose
-    values are all the same is not divided.
+    values are all the same comes back as it was, so that a coil that measured nothing has a map of zero (the released
+    code divides by zero there).
     """
 
     def __init__(self, channels: int, settings: UnetSettings, *, generator: torch.Generator | None = None) -> None:
@@ -266,8 +271,10 @@ class NormalisedUnet(nn.Module):
         require_complex("image", image)
         real = stacked(image)
         deviation, mean = torch.std_mean(real, (1, 2, 3), keepdim=True)
-        deviation = torch.where(deviation > 0, deviation, 1)
-        real = (real - mean) / deviation
+        weights = self.unet.first.weight.dtype
+        fits = weights == real.dtype
+        require(fits, f"image: got {image.dtype}, want that of weights of {weights}; for bf16, torch.autocast")
+        real = (real - mean) / torch.where(deviation > 0, deviation, 1)
         y, x = -image.shape[-2] % STRIDE, -image.shape[-1] % STRIDE
         padded = pad(real, (x // 2, x - x // 2, y // 2, y - y // 2))
         return padded.contiguous(memory_format=torch.channels_last), mean, deviation

@@ -19,7 +19,7 @@ from cmr_course.networks.prompts import PromptBlock
 from cmr_course.networks.released import Sizes, bare, load_released, to_released
 from cmr_course.networks.sensitivity import Centre, Mask, SensitivityNetwork
 from cmr_course.networks.windows import Windowed
-from cmr_course.validate import require_whole
+from cmr_course.validate import require, require_whole, say
 
 Kspace = Complex[Tensor, "batch frame coil ky kx"]
 Image = Complex[Tensor, "batch frame y x"]
@@ -59,6 +59,7 @@ class PromptMR(Windowed):
         require_whole("prompt_seed", prompt_seed, 0)
         generator = torch.Generator().manual_seed(prompt_seed)
         settings = UnetSettings.of(unet)
+        require(not settings.history, f"history: got {settings.history}, want 0: only PromptMR+ remembers cascades")
         self.maps = SensitivityNetwork(
             sensitivity_settings(sensitivity, settings),
             centre=centre,
@@ -188,6 +189,8 @@ def sensitivity_settings(
     """`given`, with the numbers of blocks, the prompts' components and the like of the cascades where it is silent."""
     if isinstance(given, UnetSettings):
         return given
+    good = given is None or isinstance(given, Mapping)
+    require(good, f"sensitivity: got {say(given)}, want a mapping of settings")
     alike = ("components", "prompt_sizes", "encoder", "decoder", "skip", "bottleneck", "kernel", "reduction", "bias")
     shared = {name: getattr(cascades, name) for name in (*alike, "attention", "learned_prompts")}
     return {**shared, **(given or {})}

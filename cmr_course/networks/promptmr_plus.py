@@ -58,7 +58,10 @@ class PromptMRPlus(Windowed):
         require_whole("history", history, 0)
         require_whole("prompt_seed", prompt_seed, 0)
         generator = torch.Generator().manual_seed(prompt_seed)
-        settings = replace(UnetSettings.of(unet), history=history)
+        given = UnetSettings.of(unet)
+        alike = given.history in (0, history)
+        require(alike, f"history: got {history} for cascades and {given.history} in unet, want it said once")
+        settings = replace(given, history=history)
         self.maps = SensitivityNetwork(
             sensitivity_settings(sensitivity, settings),
             frames,
@@ -76,9 +79,12 @@ class PromptMRPlus(Windowed):
         """The network of a released state dict, or of a checkpoint around one, with all sizes read off it.
 
         No released file was at hand: names and order of the parts are those of PromptMR, with ``momentum`` for the
-        memory of the decoder.
+        memory of the decoder. One frame, five images and no memory is taken for PromptMR of five frames, which has
+        the same shapes: ValueError.
         """
         sizes = Sizes.of(state := bare(checkpoint))
+        alone = (sizes.seen, sizes.frames, sizes.unet.history) == (GROUPS, 1, 0)
+        require(not alone, "checkpoint: looks like PromptMR of five frames, want PromptMR.from_released for it")
         fits = sizes.seen in (sizes.frames, GROUPS * sizes.frames)
         wanted = f"want as many as frames, {sizes.frames}, or five times as many"
         require(fits, f"checkpoint: its cascades see {sizes.seen} images, {wanted}")

@@ -59,14 +59,18 @@ def bare(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     good = isinstance(checkpoint, Mapping)
     require(good, f"checkpoint: got {say(checkpoint)}, want a state dict, or a mapping that holds one")
     inner = next((checkpoint[name] for name in WRAPPERS if isinstance(checkpoint.get(name), Mapping)), checkpoint)
-    first = next((name for name in inner if "sens_net." in name), None)
+    first = next((name for name in inner if isinstance(name, str) and "sens_net." in name), None)
     if first is None:
         raise ValueError(
             f"checkpoint: got {', '.join(sorted(map(str, inner))[:3])} …, want names with sens_net in them"
         )
     prefix = first[: first.index("sens_net.")]
-    found = {name.removeprefix(prefix): value for name, value in inner.items() if name.startswith(prefix)}
-    return {name: value for name, value in found.items() if not name.startswith("loss.")}
+    named = {name: value for name, value in inner.items() if isinstance(name, str) and name.startswith(prefix)}
+    found = {name.removeprefix(prefix): value for name, value in named.items()}
+    found = {name: value for name, value in found.items() if not name.startswith("loss.")}
+    other = next((name for name, value in found.items() if not isinstance(value, Tensor)), None)
+    require(other is None, f"checkpoint: got {say(found.get(other or ''))} as {other}, want a tensor")
+    return found
 
 
 def settings_of(state: State, prefix: str) -> UnetSettings:

@@ -54,10 +54,13 @@ class SensitivityNetwork(nn.Module):
         require_whole("frames", frames)
         known = centre in ("acs", "mask") or (is_whole(centre) and int(centre) > 0)
         require(known, f"centre: got {say(centre)}, want 'acs', 'mask' or a number of lines")
+        require(isinstance(whole, bool), f"whole: got {say(whole)}, want true or false")
         if together is not None:
             require_whole("together", together)
         self.centre, self.whole, self.together, self.frames = centre, whole, together, frames
-        self.network = NormalisedUnet(frames, UnetSettings.of(settings, **HALF), generator=generator)
+        sizes = UnetSettings.of(settings, **HALF)
+        require(not sizes.history, f"history: got {sizes.history} in the network of the maps, want 0")
+        self.network = NormalisedUnet(frames, sizes, generator=generator)
 
     def forward(
         self, kspace: Complex[Tensor, "batch frame coil ky kx"], mask: Mask, acs: tuple[int, int]
@@ -84,6 +87,7 @@ class SensitivityNetwork(nn.Module):
             lines = _between(mask, first, first + acs[0])
             if mask.shape[-1] == 1:
                 return mask & lines
+            require(acs[1] > 0, f"acs: got {acs} of a mask of points, want at least one along kx, too")
             left = mask.shape[-1] // 2 - acs[1] // 2
             points = torch.arange(mask.shape[-1], device=mask.device)
             return mask & lines & ((points >= left) & (points < left + acs[1]))
@@ -102,7 +106,7 @@ class SensitivityNetwork(nn.Module):
         return torch.cat([checkpoint(self.network, part, use_reentrant=False) for part in parts])
 
 
-def centre_of_mask(mask: Mask) -> Mask:
+def centre_of_mask(mask: Mask) -> Bool[Tensor, "mask_batch mask_frame 1 ky 1"]:
     """The lines that the released PromptMR takes for the centre, which it reads off the mask.
 
     Twice the shorter run of sampled lines on either side of line ⌊ky/2⌋, at least one, from ⌊(ky − n + 1)/2⌋ on.
