@@ -82,7 +82,7 @@ def gradients(network: nn.Module, acquisition: Acquisition) -> dict[str, Tensor]
     return {name: one.grad.clone() for name, one in network.named_parameters() if one.grad is not None}
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     batch=st.integers(1, 2),
     frames=st.integers(1, 5),
@@ -289,7 +289,7 @@ def pairs(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.flatten(1, 2).transpose(-1, -2).contiguous())
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(
     frames=st.sampled_from([1, 3]),
     coils=st.integers(1, 3),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmr_course.acquisition import Acquisition
+from cmr_course.fourier import fft2c, ifft2c
 from cmr_course.networks import PromptMR, PromptMRPlus
 from cmr_course.networks.attention import CAB, ChannelAttention
 from cmr_course.networks.prompt_unet import NormalisedUnet, PromptUnet, UnetSettings
@@ -168,12 +169,17 @@ def test_a_coil_that_measured_nothing_changes_nothing(kind):
 
 
 @BOTH
-@pytest.mark.parametrize("what", ["frame", "everything", "one point"])
+@pytest.mark.parametrize("what", ["frame", "everything", "one point", "background"])
 def test_data_without_a_signal_give_finite_images_and_gradients(kind, what):
     acquisition, network = acquired(), tiny(kind=kind).train()
     kspace = acquisition.kspace.clone()
     if what == "frame":
         kspace[:, 1] = 0
+    elif what == "background":  # half of the image is exactly zero in all coils
+        images = ifft2c(kspace)
+        images[..., :6] = 0
+        acquisition = replace(acquisition, mask=torch.ones_like(acquisition.mask), acs=(13, 11))
+        kspace = fft2c(images)
     else:
         point = kspace[..., 6:7, 5:6].clone()
         kspace.zero_()
@@ -286,3 +292,17 @@ def test_bad_settings_speak(kind):
 def test_a_unet_alone_wants_multiples_of_eight():
     with pytest.raises(ValueError, match=r"x: got \(8, 9\) pixels, want multiples of 8"):
         PromptUnet(2, 2, LEAST)(torch.zeros(1, 2, 8, 9))
+
+
+def test_the_weights_that_are_shown_are_those_that_are_used():
+    torch.manual_seed(0)
+    unet, x = tiny().cascades[0].unet.unet, drawn(2, 6, 16, 8).float()
+    used, hooks = [], []
+    for prompt in unet.prompts:
+        hooks.append(prompt.weigh.register_forward_hook(lambda _, __, out: used.append(out.softmax(-1))))
+    shown = unet.prompt_weights(x)
+    assert [tuple(one.shape) for one in shown] == [(2, 2), (2, 3), (2, 2)]
+    used.clear()
+    unet(x)  # deepest level first
+    assert all(torch.equal(one, other) for one, other in zip(shown, used[::-1], strict=True))
+    assert not any(prompt._forward_hooks for prompt in unet.prompts)

@@ -56,8 +56,8 @@ def bare(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     """The network's state dict in a checkpoint: without what is around it, what a wrapper put before its names, or
     the buffers of a loss.
     """
-    good = isinstance(checkpoint, Mapping)
-    require(good, f"checkpoint: got {say(checkpoint)}, want a state dict, or a mapping that holds one")
+    if not isinstance(checkpoint, Mapping):  # said only then: the text of all tensors takes seconds
+        raise ValueError(f"checkpoint: got {say(checkpoint)}, want a state dict, or a mapping that holds one")
     inner = next((checkpoint[name] for name in WRAPPERS if isinstance(checkpoint.get(name), Mapping)), checkpoint)
     first = next((name for name in inner if isinstance(name, str) and "sens_net." in name), None)
     if first is None:
