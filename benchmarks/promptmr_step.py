@@ -3,7 +3,8 @@ python -m benchmarks.promptmr_step [--out FILE].
 
 Both have the same weights and the same data, in one process and on two threads. Their steps are timed in turn, so that
 both see the same machine, and their outputs and gradients are compared first. Peak memory is the largest size of the
-process that a step adds, each measured in a process of its own.
+process that a step adds, each measured in a process of its own. PromptMR+, whose arithmetic is another, has rows of its
+own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 from benchmarks.plain_promptmr import PlainPromptMR
 from cmr_course.acquisition import Acquisition
 from cmr_course.checkout import commit, device_name
-from cmr_course.networks import PromptMR
+from cmr_course.networks import PromptMR, PromptMRPlus
 from cmr_course.networks.prompt_unet import UnetSettings
 from cmr_course.networks.promptmr import sensitivity_settings
 from cmr_course.networks.sensitivity import HALF
@@ -36,6 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FRAMES, COILS, MATRIX, ACS = 5, 10, (96, 128), 12
 """Frames, coils, (ky, kx) and calibration lines of the data."""
 KINDS = ("plain", "ours", "recomputed")
+PLUS = ("plus", "plus, recomputed")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     data = f"{FRAMES} frames, {COILS} coils, ky x kx {MATRIX[0]} x {MATRIX[1]}, 2 cascades, PromptMR's widths"
     memory = {
         f"{kind}, {n} cascades": asked(kind, n, options.threads)
-        for kind, n in (*((k, 2) for k in KINDS), (KINDS[-1], 12))
+        for kind, n in (*((k, 2) for k in (*KINDS, *PLUS)), (KINDS[-1], 12))
     }
     found = {**told, "data": data, "seconds": timed(options.repeats), "added_MiB": memory}
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -71,10 +73,11 @@ def example(generator: torch.Generator) -> Acquisition:
     return Acquisition.fully_sampled(kspace).undersample(mask)
 
 
-def made(cascades: int) -> PromptMR:
+def made(cascades: int, plus: bool = False) -> PromptMR | PromptMRPlus:
     """Ours, with weights of seed 0."""
     torch.manual_seed(0)
-    return PromptMR(cascades).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = PromptMRPlus(cascades) if plus else PromptMR(cascades)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def plain_of(network: PromptMR) -> PlainPromptMR:
@@ -88,7 +91,7 @@ def plain_of(network: PromptMR) -> PlainPromptMR:
 
 def steps(kind: str, cascades: int) -> Callable[[], tuple[Tensor, float]]:
     """A training step without optimiser: forward and backward. It returns the image, and the norm of the gradient."""
-    acquisition, network = example(torch.Generator().manual_seed(1)), made(cascades)
+    acquisition, network = example(torch.Generator().manual_seed(1)), made(cascades, kind in PLUS)
     parts: torch.nn.Module = network
     if kind == "plain":
         parts = plain_of(network)
@@ -105,7 +108,7 @@ def steps(kind: str, cascades: int) -> Callable[[], tuple[Tensor, float]]:
         def forward() -> Tensor:
             return parts(pairs / scale, mask, centre).transpose(-1, -2)
     else:
-        network.recompute = kind == "recomputed"
+        network.recompute = kind.endswith("recomputed")
         network.train()
 
         def forward() -> Tensor:
@@ -123,10 +126,11 @@ def steps(kind: str, cascades: int) -> Callable[[], tuple[Tensor, float]]:
 
 def timed(repeats: int) -> dict[str, Any]:
     """Median seconds of a step of each kind, in turn, and their ratios to the plain one."""
-    kinds = {kind: steps(kind, 2) for kind in KINDS}
+    kinds = {kind: steps(kind, 2) for kind in (*KINDS, *PLUS)}
     shown = {kind: step() for kind, step in kinds.items()}
     plain, gradient = shown["plain"]
-    for kind, (image, norm) in shown.items():
+    for kind in KINDS:
+        image, norm = shown[kind]
         torch.testing.assert_close(image, plain, rtol=1e-3, atol=1e-4 * float(plain.max()))
         assert abs(norm / gradient - 1) < 1e-3, f"{kind}: gradient of norm {norm}, want {gradient}"
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}

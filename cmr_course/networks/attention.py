@@ -73,7 +73,7 @@ class PReLU(nn.PReLU):
     forward and backward). It has no second derivative.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name that PyTorch has for it)
+    def forward(self, input: Tensor) -> Tensor:
         """Any shape to the same."""
         return _OneSlope.apply(input, self.weight)
 
