@@ -59,7 +59,14 @@ def main(arguments: list[str] | None = None) -> None:
         f"{kind}, {n} cascades": asked(kind, n, options.threads)
         for kind, n in (*((k, 2) for k in (*KINDS, *PLUS)), (KINDS[-1], 12))
     }
-    found = {**told, "data": data, "seconds": timed(options.repeats), "added_MiB": memory}
+    weights = {f"{n} cascades": weights_and_gradients(n) for n in (2, 12)}
+    found = {
+        **told,
+        "data": data,
+        "seconds": timed(options.repeats),
+        "added_MiB": memory,
+        "of_which_weights_and_gradients_MiB": weights,
+    }
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 
@@ -150,6 +157,14 @@ def peak(kind: str, cascades: int) -> float:
     step()
     step()
     return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
+
+
+def weights_and_gradients(cascades: int) -> float:
+    """MiB of PromptMR's parameters, and of the gradients of those that are trained."""
+    with torch.device("meta"):
+        network = PromptMR(cascades)
+    numbers = sum(p.numel() * (2 if p.requires_grad else 1) for p in network.parameters())
+    return round(numbers * 4 / 2**20, 1)
 
 
 def asked(kind: str, cascades: int, threads: int) -> float:

@@ -325,3 +325,22 @@ def test_it_is_the_network_written_down_plainly(frames, coils, y, x, mask, block
     assert distance(got, there) < 1e-6
     slopes = [p.grad for n, p in network.named_parameters() if "rectifier" in n and "encoders.0.0." not in n]
     assert distance(torch.stack(slopes).sum(0), plain.cascades[0].model.unet.dec_level1.ca.body[1].weight.grad) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["uniform", "kt_gaussian", "kt_radial"])
+def test_maps_are_made_once_for_each_frame(kind):
+    """What a series gives is what each of its windows gives, which makes maps of its own; ESPIRiT's are not used."""
+    network = tiny()
+    acquisition = acquired(frames=5, kind=kind)
+    asked: list[int] = []
+    hook = network.maps.register_forward_pre_hook(lambda _, seen: asked.append(seen[0].shape[1]))
+    with torch.no_grad():
+        series = network(acquisition)
+        assert sum(asked) == 5
+        hook.remove()
+        windows = acquisition.window(3)
+        single = network.middle(windows)
+        given_maps = network(acquisition.with_sensitivities(torch.ones_like(acquisition.kspace)))
+    torch.testing.assert_close(single.image[:, 0], series.image[0])
+    torch.testing.assert_close(single.sensitivities[:, 0], series.sensitivities[0])
+    torch.testing.assert_close(given_maps.image, series.image, rtol=1e-3, atol=1e-5)

@@ -92,7 +92,7 @@ class PromptMR(Windowed):
         """The middle frame of each window; outside of training also the one after each cascade, as `steps`."""
         assert windows.scale is not None
         scale = windows.scale.to(windows.kspace.real.dtype)[:, None, None, None]
-        maps, found = self.refine(windows.kspace / scale[..., None], windows.mask, windows.acs)
+        maps, found = self.refine(windows.kspace / scale[..., None], windows.mask, windows.acs, windows.sensitivities)
         middle = slice(self.frames // 2, self.frames // 2 + 1)
         last = found.whole(found.steps[-1][:, middle])
         kept = () if self.training else found.steps
@@ -105,10 +105,26 @@ class PromptMR(Windowed):
             steps=tuple(steps) or None,
         )
 
-    def refine(self, kspace: Kspace, mask: Mask, acs: tuple[int, int]) -> tuple[Kspace, Refined]:
-        """Maps of all frames, and k-space after each cascade."""
+    def maps_of(self, acquisition: Acquisition) -> Kspace:
+        """Its own maps of each frame, which do not depend on the frames around it: made once, not in every window."""
+        assert acquisition.scale is not None
+        scale = acquisition.scale.to(acquisition.kspace.real.dtype)[:, None, None, None, None]
+        kspace, mask = acquisition.kspace / scale, acquisition.mask.expand(-1, acquisition.n_frames, -1, -1, -1)
+        few = self.frames * self.together  # as many frames at once as the windows that are run together have
+        return torch.cat(
+            [
+                self.maps(*parts, acquisition.acs)
+                for parts in zip(kspace.split(few, 1), mask.split(few, 1), strict=True)
+            ],
+            1,
+        )
+
+    def refine(
+        self, kspace: Kspace, mask: Mask, acs: tuple[int, int], maps: Kspace | None = None
+    ) -> tuple[Kspace, Refined]:
+        """Maps of all frames, made where they are not given, and k-space after each cascade."""
         self.maps.recompute = self.recompute
-        maps = self.maps(kspace, mask, acs)
+        maps = self.maps(kspace, mask, acs) if maps is None else maps
         there = Hybrid.of(kspace, mask, maps)
         steps = [there.measured]
         for cascade in self.cascades:

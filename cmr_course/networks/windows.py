@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from jaxtyping import Complex
 from torch import Tensor, nn
 
 from cmr_course.acquisition import Acquisition, Reconstruction, require_acquisition
@@ -39,13 +40,18 @@ class Windowed(nn.Module):
             fits = known.n_frames == self.frames
             wanted = f"want windows of {self.frames} (Acquisition.window makes them)"
             require(fits, f"acquisition: got {known.n_frames} frames in training, {wanted}")
-            return self.middle(known)
-        parts = [self.middle(part) for part in _parts(known.window(self.frames), self.together)]
+            return self.middle(replace(known, sensitivities=None))
+        windows = replace(known, sensitivities=self.maps_of(known)).window(self.frames)
+        parts = [self.middle(part) for part in _parts(windows, self.together)]
         return _in_series(parts, *known.kspace.shape[:2])
+
+    def maps_of(self, acquisition: Acquisition) -> Complex[Tensor, "batch frame coil y x"] | None:
+        """The network's own maps of each frame, where these do not depend on the frames around it; else None."""
+        return None
 
     @abstractmethod
     def middle(self, windows: Acquisition) -> Reconstruction:
-        """The middle frame of each item of the batch."""
+        """The middle frame of each item of the batch. Where `windows` have maps, they are those of :meth:`maps_of`."""
 
 
 def _parts(windows: Acquisition, number: int) -> Iterator[Acquisition]:
