@@ -108,7 +108,7 @@ class EagleLoss(nn.Module):
 
     The defaults are the paper's, with what the released code does where the paper is silent (padding, unbiased
     variance, epsilon, standardising, order), short of cropping, the coupled batch and images from 0 to 1.
-    ``EAGLE_RELEASED`` and ``EAGLE_ORIGINAL`` of :mod:`cmr_course.losses.recipes` are those of the released codes. Our
+    ``EAGLE_RELEASED`` and ``EAGLE_ORIGINAL`` of ``cmr_course.losses.recipes`` are those of the released codes. Our
     gradient is finite where theirs is not (a spectrum that is exactly zero, without epsilon).
     """
 

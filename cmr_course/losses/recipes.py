@@ -1,6 +1,6 @@
 """Named sets of losses: which terms a published training has, with which weights and settings.
 
-A recipe of :mod:`cmr_course.training` takes them over as ``Term(weight, settings)`` under the same names.
+A recipe of ``cmr_course.training`` takes them over as ``Term(weight, settings)`` under the same names.
 """
 
 from __future__ import annotations

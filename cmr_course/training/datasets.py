@@ -3,7 +3,7 @@
 Each source has `example(number)`: the example of that number, whoever asks for it and in whatever order, so that it
 does not matter how many workers or processes make them, or where a training was taken up again. Subjects, masks,
 coils, noise, crops and windows are all drawn from the stream that belongs to the recipe's seed and the number. Where
-the recipe has an order, a plan (:mod:`cmr_course.training.epochs`) says of each number which example it is.
+the recipe has an order, a plan (``cmr_course.training.epochs``) says of each number which example it is.
 """
 
 from __future__ import annotations

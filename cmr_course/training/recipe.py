@@ -67,7 +67,7 @@ class SimulatedData:
     pool: a data set of so many examples, made once, with one mask each, and seen in every epoch in another order:
     example n is of the n-th of `subjects`, from the first again where these are fewer. They stay in memory. None: no
     two examples are the same.
-    groups: kinds of files with their size, as :mod:`cmr_course.training.order` names them, in place of views, contrasts
+    groups: kinds of files with their size, as ``cmr_course.training.order`` names them, in place of views, contrasts
     and matrices: every example is of one group, which is drawn for each batch, or comes in the recipe's order. Then an
     epoch has every subject once in each group, measured anew. A long-axis group shows one of its three views, which is
     drawn; maps and single pictures have as many frames as they have, whatever `frames` says.
