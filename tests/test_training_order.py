@@ -676,3 +676,10 @@ def test_the_recipes_of_the_papers_say_what_the_papers_say(name):
 def test_series_have_no_groups():
     with pytest.raises(ValueError, match=r"order: got one for series"):
         recipe(SeriesData("x"), order=ByGroup())
+
+
+def test_the_course_recipe_of_hypercmr_is_that_of_promptmr_with_its_losses():
+    promptmr, hypercmr = (Recipe.load(METHOD / f"{name}.course.yaml") for name in ("promptmr", "hypercmr"))
+    assert replace(hypercmr, name=promptmr.name, losses=promptmr.losses) == promptmr
+    terms = {name: term if isinstance(term, Term) else Term(term) for name, term in hypercmr.losses.items()}
+    assert terms == {name: Term(one.weight, dict(one.settings)) for name, one in RECIPES["hypercmr"].items()}

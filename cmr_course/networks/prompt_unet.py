@@ -24,11 +24,13 @@ from cmr_course.validate import (
 )
 
 LEVELS = 3
-STARTS = ("torch", "zero", "identity")
-SMALL = 0.1
-History = tuple[Float[Tensor, "_ _ _ _"], ...]
 STRIDE = 2**LEVELS
 """Height and width must be multiples of it."""
+STARTS = ("torch", "zero", "identity")
+SMALL = 0.1
+"""First weights that should add next to nothing are so many times PyTorch's own."""
+History = tuple[Float[Tensor, "_ _ _ _"], ...]
+"""Features of each level of the decoder, finest first, those of several cascades along the channels."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class PromptUnet(nn.Module):
         if start == "torch":
             return
         self.last.weight *= SMALL
+        if self.last.bias is not None:
+            self.last.bias *= SMALL
         if start == "identity":
             carried = min(self.first.in_channels, self.first.out_channels, self.last.out_channels)
             for conv in (self.first, self.last):

@@ -25,7 +25,21 @@ Kspace = Complex[Tensor, "batch frame coil ky kx"]
 Image = Complex[Tensor, "batch frame y x"]
 
 
-class PromptMR(Windowed):
+class Prompted(Windowed):
+    """What PromptMR and PromptMR+ share: prompts drawn from a seed, and the files of the released codes."""
+
+    def to_released(self) -> dict[str, Tensor]:
+        """The state dict that the released code loads; ValueError where ours has several slopes."""
+        return to_released(self)
+
+    @property
+    def remade(self) -> frozenset[str]:
+        """Names of prompts that are not trained: they are made again from `prompt_seed`, and not shipped."""
+        blocks = ((name, one) for name, one in self.named_modules() if isinstance(one, PromptBlock))
+        return frozenset(f"{name}.components" for name, one in blocks if not one.components.requires_grad)
+
+
+class PromptMR(Prompted):
     """Xin et al. 2023 (arXiv:2309.13839): k ← k − λ M (k − k₀) − F(S · U(Sᴴ F⁻¹ k)), as many times as cascades.
 
     k is the k-space of all coils and of five neighbouring frames, k₀ what was measured, M the mask, S maps that a
@@ -84,10 +98,6 @@ class PromptMR(Windowed):
         load_released(network, state)
         return network
 
-    def to_released(self) -> dict[str, Tensor]:
-        """The state dict that the released code loads; ValueError where ours has several slopes."""
-        return to_released(self)
-
     def middle(self, windows: Acquisition) -> Reconstruction:
         """The middle frame of each window; outside of training also the one after each cascade, as `steps`."""
         assert windows.scale is not None
@@ -96,10 +106,9 @@ class PromptMR(Windowed):
         middle = slice(self.frames // 2, self.frames // 2 + 1)
         last = found.whole(found.steps[-1][:, middle])
         kept = () if self.training else found.steps
-        images = [as_complex(rss(ifft2c(last))) * scale]
         steps = [as_complex(rss(found.coil_images(step[:, middle]))) * scale for step in kept]
         return Reconstruction(
-            images[-1],
+            as_complex(rss(ifft2c(last))) * scale,
             kspace=last * scale[..., None],
             sensitivities=maps[:, middle],
             steps=tuple(steps) or None,
@@ -123,8 +132,7 @@ class PromptMR(Windowed):
         self, kspace: Kspace, mask: Mask, acs: tuple[int, int], maps: Kspace | None = None
     ) -> tuple[Kspace, Refined]:
         """Maps of all frames, made where they are not given, and k-space after each cascade."""
-        self.maps.recompute = self.recompute
-        maps = self.maps(kspace, mask, acs) if maps is None else maps
+        maps = self.maps(kspace, mask, acs, self.recompute) if maps is None else maps
         there = Hybrid.of(kspace, mask, maps)
         steps = [there.measured]
         for cascade in self.cascades:
@@ -132,11 +140,6 @@ class PromptMR(Windowed):
             args = (steps[-1], there.measured, there.mask, there.maps, there.axes)
             steps.append(checkpoint(cascade, *args, use_reentrant=False) if again else cascade(*args))
         return maps, Refined(tuple(steps[1:]), there.axes)
-
-    @property
-    def remade(self) -> frozenset[str]:
-        """Names of prompts that are not trained: they are made again from `prompt_seed`, and not shipped."""
-        return remade(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,12 +213,6 @@ def sensitivity_settings(
     alike = ("components", "prompt_sizes", "encoder", "decoder", "skip", "bottleneck", "kernel", "reduction", "bias")
     shared = {name: getattr(cascades, name) for name in (*alike, "attention", "learned_prompts")}
     return {**shared, **(given or {})}
-
-
-def remade(network: nn.Module) -> frozenset[str]:
-    """Names of the parameters of prompts that are not trained."""
-    blocks = ((name, one) for name, one in network.named_modules() if isinstance(one, PromptBlock))
-    return frozenset(f"{name}.components" for name, one in blocks if not one.components.requires_grad)
 
 
 def as_complex(magnitude: Float[Tensor, "batch frame y x"]) -> Image:

@@ -14,17 +14,16 @@ from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.coils import combine, expand, rss
 from cmr_course.fourier import fft2c
 from cmr_course.networks.prompt_unet import History, NormalisedUnet, UnetSettings
-from cmr_course.networks.promptmr import Hybrid, Image, Kspace, as_complex, remade, sensitivity_settings
-from cmr_course.networks.released import Sizes, bare, load_released, to_released
+from cmr_course.networks.promptmr import Hybrid, Image, Kspace, Prompted, as_complex, sensitivity_settings
+from cmr_course.networks.released import Sizes, bare, load_released
 from cmr_course.networks.sensitivity import Centre, Mask, SensitivityNetwork
-from cmr_course.networks.windows import Windowed
 from cmr_course.validate import require, require_whole
 
 GROUPS = 5
 """Of images that a cascade sees where its input adapts: x, AᴴA x, the latent, Aᴴy and AᴴA x − Aᴴy."""
 
 
-class PromptMRPlus(Windowed):
+class PromptMRPlus(Prompted):
     """Xin et al., *Rethinking deep unrolled models for accelerated MRI reconstruction* (ECCV 2024):
     x ← x − λ (AᴴA x − Aᴴy) − U(…), from x = Aᴴy on.
 
@@ -102,10 +101,6 @@ class PromptMRPlus(Windowed):
         load_released(network, state)
         return network
 
-    def to_released(self) -> dict[str, Tensor]:
-        """The state dict that the released code loads; ValueError where ours has several slopes."""
-        return to_released(self)
-
     def middle(self, windows: Acquisition) -> Reconstruction:
         """The middle frame of each window; outside of training also the one after each cascade, as `steps`."""
         assert windows.scale is not None
@@ -120,8 +115,7 @@ class PromptMRPlus(Windowed):
 
     def refine(self, kspace: Kspace, mask: Mask, acs: tuple[int, int]) -> tuple[Kspace, tuple[Image, ...]]:
         """Maps of all frames, and the combined image after each cascade."""
-        self.maps.recompute = self.recompute
-        maps = self.maps(kspace, mask, acs)
+        maps = self.maps(kspace, mask, acs, self.recompute)
         there = Hybrid.of(kspace, mask, maps)
         images = torch.fft.ifftn(there.measured, dim=there.axes, norm="ortho")
         measured = torch.fft.fftshift(combine(images, there.maps), dim=there.axes)
@@ -132,11 +126,6 @@ class PromptMRPlus(Windowed):
             image, latent, history = checkpoint(cascade, *args, use_reentrant=False) if again else cascade(*args)
             steps.append(image)
         return maps, tuple(steps[1:])
-
-    @property
-    def remade(self) -> frozenset[str]:
-        """Names of prompts that are not trained: they are made again from `prompt_seed`, and not shipped."""
-        return remade(self)
 
 
 class ImageStep(nn.Module):

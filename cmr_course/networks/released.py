@@ -6,7 +6,7 @@ Their k-space has phase encoding along the last axis, ours along the second to l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,7 +130,7 @@ class Sizes:
         return cls(max(numbers) + 1, seen, frames, unet, sensitivity)
 
 
-def load_released(network: nn.Module, state: State, name_of: Any = released_name) -> None:
+def load_released(network: nn.Module, state: State, name_of: Callable[[str], str] = released_name) -> None:
     """Give `network` the released parameters; ValueError that names those which differ.
 
     Where the released code has a bias, or another size of kernel, in one place and not in the next, so has `network`
@@ -201,7 +201,7 @@ def _reduction(state: State, prefix: str) -> int:
     return found
 
 
-def _adapt(network: nn.Module, state: State, name_of: Any) -> None:
+def _adapt(network: nn.Module, state: State, name_of: Callable[[str], str]) -> None:
     """Biases, kernels and attention, block by block, as the released state has them."""
     for name, module in list(network.named_modules()):
         squeeze = name_of(f"{name}.attention.squeeze.weight").lstrip(".")

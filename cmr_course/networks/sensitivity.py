@@ -35,10 +35,7 @@ class SensitivityNetwork(nn.Module):
     a number of lines. whole: take all of k-space instead (the released option is called mask_center).
     together: coil images that go through the U-Net at once, to save memory: in training each such part is computed
     again in the backward pass. None keeps what is computed, and takes those of one frame at once on a CPU, else all.
-    recompute: do so in training in any case, as many coil images at a time as there are coils.
     """
-
-    recompute: bool = False
 
     def __init__(
         self,
@@ -63,9 +60,13 @@ class SensitivityNetwork(nn.Module):
         self.network = NormalisedUnet(frames, sizes, generator=generator)
 
     def forward(
-        self, kspace: Complex[Tensor, "batch frame coil ky kx"], mask: Mask, acs: tuple[int, int]
+        self,
+        kspace: Complex[Tensor, "batch frame coil ky kx"],
+        mask: Mask,
+        acs: tuple[int, int],
+        recompute: bool = False,
     ) -> Complex[Tensor, "batch frame coil y x"]:
-        """Maps with Σ|S|² = 1 of each frame."""
+        """Maps with Σ|S|² = 1 of each frame. recompute: in training, compute the U-Net again in the backward pass."""
         require_axes("kspace", kspace, "batch frame coil ky kx")
         require_complex("kspace", kspace)
         batch, frame, coil = kspace.shape[:3]
@@ -73,7 +74,7 @@ class SensitivityNetwork(nn.Module):
         require(fits, f"kspace: got {frame} frames, want a multiple of {self.frames}")
         seen = ifft2c(kspace if self.whole else kspace * self.region(mask, acs))
         groups = seen.unflatten(1, (-1, self.frames)).transpose(2, 3).flatten(0, 2)
-        maps = self._mapped(groups, coil).unflatten(0, (batch, -1, coil)).transpose(2, 3).flatten(1, 2)
+        maps = self._mapped(groups, coil, recompute).unflatten(0, (batch, -1, coil)).transpose(2, 3).flatten(1, 2)
         return normalise(maps)
 
     def region(self, mask: Mask, acs: tuple[int, int]) -> Mask:
@@ -96,13 +97,15 @@ class SensitivityNetwork(nn.Module):
         first = (n_lines - number + 1) // 2
         return mask & _between(mask, first, first + number)
 
-    def _mapped(self, images: Complex[Tensor, "many frame y x"], coils: int) -> Complex[Tensor, "many frame y x"]:
+    def _mapped(
+        self, images: Complex[Tensor, "many frame y x"], coils: int, recompute: bool
+    ) -> Complex[Tensor, "many frame y x"]:
         """All through the U-Net, a part at a time."""
-        learning = torch.is_grad_enabled()
+        again = torch.is_grad_enabled() and (recompute or self.together is not None)
         # On a CPU the coils of one frame fit into its caches, those of five do not: half of the time, measured.
-        few = coils if images.device.type == "cpu" or (self.recompute and learning) else len(images)
+        few = coils if images.device.type == "cpu" or again else len(images)
         parts = images.split(self.together or few)
-        if learning and (self.recompute or (self.together is not None and len(parts) > 1)):
+        if again:
             return torch.cat([checkpoint(self.network, part, use_reentrant=False) for part in parts])
         return torch.cat([self.network(part) for part in parts])
 
