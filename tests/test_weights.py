@@ -51,6 +51,16 @@ def test_weights_come_back(path):
     assert sorted(file.name for file in path.parent.iterdir()) == ["tiny.safetensors", "tiny.yaml"]
 
 
+def test_half_of_the_bytes_keep_eleven_binary_digits(tmp_path, path):
+    save(half := tmp_path / "half.safetensors", tiny().state_dict(), replace(TOLD, stored="float16"))
+    assert half.stat().st_size < 0.75 * path.stat().st_size  # names take a good part of so small a file
+    found, wanted = load_file(half).state_dict(), tiny().state_dict()
+    assert {value.dtype for value in found.values()} == {torch.float32}
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=2**-11, atol=2**-25)
+        assert torch.equal(found[name], value.half().float())
+
+
 def test_stages_that_share_weights_can_be_saved(tmp_path):
     network = Cascade(3, 1, 4, shared=True)
     settings = {"n_stages": 3, "blocks": 1, "filters": 4, "shared": True}
@@ -74,6 +84,17 @@ def test_what_is_too_large_or_misnamed_is_refused(tmp_path):
         save(tmp_path / "big.safetensors", {"weight": torch.zeros(2**20)}, TOLD)
     with pytest.raises(ValueError, match=r"path: got .*tiny.pt, want a name that ends in .safetensors"):
         save(tmp_path / "tiny.pt", tiny().state_dict(), TOLD)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.bad_input
+def test_numbers_that_a_file_cannot_hold_are_refused(tmp_path):
+    weights = {"fine": torch.ones(2), "large": torch.tensor([70_000.0])}
+    half = replace(TOLD, stored="float16")
+    with pytest.raises(ValueError, match=r"weights: got values in large that are not finite as float16"):
+        save(tmp_path / "tiny.safetensors", weights, half)
+    with pytest.raises(ValueError, match=r"stored: got 'int8', want one of float32, float16"):
+        save(tmp_path / "tiny.safetensors", weights, replace(TOLD, stored="int8"))
     assert not list(tmp_path.iterdir())
 
 

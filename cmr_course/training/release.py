@@ -17,10 +17,13 @@ from cmr_course.weights import Provenance, save
 from cmr_course.weights.store import made_again
 
 
-def release(folder: Path | str, path: Path | str, *, which: str = "best", notes: str = "") -> Provenance:
+def release(
+    folder: Path | str, path: Path | str, *, which: str = "best", notes: str = "", stored: str = "float32"
+) -> Provenance:
     """Write the weights of the training in `folder` to `path`, NAME.safetensors, and NAME.yaml beside it.
 
     which: ``best`` (by the validation) or ``last``. notes: what else a reader should know.
+    stored: ``float32``, or ``float16`` for a file of half the size (:data:`cmr_course.weights.store.STORED`).
     """
     require_known(f"which {which!r}", which, ("best", "last"))
     folder = Path(folder)
@@ -42,6 +45,7 @@ def release(folder: Path | str, path: Path | str, *, which: str = "best", notes:
         device=checkpoint.device,
         scores=scores,
         notes=notes,
+        stored=stored,
     )
     left_out = made_again(build(recipe.network.name, recipe.network.settings))
     for name, value in left_out.items():
