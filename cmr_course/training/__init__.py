@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cmr_course.training.branch import branch
 from cmr_course.training.checkpoints import Checkpoint
 from cmr_course.training.datasets import Source, source_of
 from cmr_course.training.examples import Example
@@ -42,6 +43,7 @@ __all__ = [
     "TreeData",
     "Undersampling",
     "Validation",
+    "branch",
     "curves",
     "fit",
     "launch",

@@ -46,6 +46,7 @@ def release(
         scores=scores,
         notes=notes,
         stored=stored,
+        branched=checkpoint.branched,
     )
     left_out = made_again(build(recipe.network.name, recipe.network.settings))
     for name, value in left_out.items():

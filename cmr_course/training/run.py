@@ -76,6 +76,7 @@ class Run:
     began: float = field(default_factory=time.perf_counter)
     sums: dict[str, float | Tensor] = field(default_factory=dict)
     held_out: Sequence[Example] | None = None
+    branched: str = ""
 
     @classmethod
     @contextmanager
@@ -114,6 +115,7 @@ class Run:
             optimiser.load_state_dict(dict(found.optimiser))
             run.step, run.best, run.gradient, run.seconds = found.step, found.best, found.gradient, found.seconds
             run.sums.update(found.sums)
+            run.branched = found.branched
             resume_generators(found.generators, recipe.seed, found.step, world.rank)
         if world.first:
             folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +244,7 @@ class Run:
             device=self.world.name(),
             generators=generators(),
             versions=versions(),
+            branched=self.branched,
         ).save(self.folder / name)
 
 

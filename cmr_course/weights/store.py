@@ -34,7 +34,8 @@ class Provenance:
     network: its name and settings. recipe: of the training, as plain values. seed, step: of it. commit: of the
     package. simulation: version of the simulator. versions: of what made them. hours: of training on `device`.
     scores: of the validation, before the weights were rounded. notes: anything a reader should know. stored: how the
-    file has its numbers, one of `STORED`; a network has them as its own parameters are.
+    file has its numbers, one of `STORED`; a network has them as its own parameters are. branched: from which training
+    at which step, where it shares its first steps with one.
     """
 
     network: Mapping[str, Any]
@@ -49,6 +50,7 @@ class Provenance:
     scores: Mapping[str, float] = field(default_factory=dict)
     notes: str = ""
     stored: str = "float32"
+    branched: str = ""
 
 
 def names() -> tuple[str, ...]:
