@@ -11,6 +11,7 @@ from cmr_course.checks.asking import CheckError
 from cmr_course.checks.coil import check_combination, check_noise_estimate, check_sense_unfold
 from cmr_course.checks.consistency import check_best_trust, check_consistent_samples, check_unseen_part
 from cmr_course.checks.contrasts import check_nulling_time, check_velocity
+from cmr_course.checks.detail import check_high_pass, check_norm_growth, check_patch_variance
 from cmr_course.checks.files import check_mask_axes, check_phase_axis, check_subject_split
 from cmr_course.checks.heart import check_ejection_fraction, check_flip_angle, check_volume
 from cmr_course.checks.linear import check_adjoint, check_conjugate_gradient, check_unitary
@@ -23,6 +24,7 @@ from cmr_course.checks.priors import (
     check_soft_threshold,
     check_stopping_rule,
 )
+from cmr_course.checks.prompts import check_maps_agree, check_neighbours, check_prompt_mixture
 from cmr_course.checks.quality import (
     check_psnr,
     check_reference_finder,
@@ -43,15 +45,21 @@ __all__ = [
     "check_edge_share",
     "check_ejection_fraction",
     "check_flip_angle",
+    "check_high_pass",
     "check_is_affine",
     "check_lent_samples",
     "check_low_pass",
+    "check_maps_agree",
     "check_mask_axes",
     "check_moving_mean",
+    "check_neighbours",
     "check_noise_estimate",
+    "check_norm_growth",
     "check_nulling_time",
+    "check_patch_variance",
     "check_phase_axis",
     "check_point_spread",
+    "check_prompt_mixture",
     "check_psnr",
     "check_reach",
     "check_realised_acceleration",
