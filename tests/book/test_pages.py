@@ -16,7 +16,7 @@ import cmr_course
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.encoding import Encoding
 from cmr_course.fourier import fft2c
-from cmr_course.losses import EdgeLoss
+from cmr_course.losses import EagleLoss, EdgeLoss
 from cmr_course.networks import DataConsistency
 from cmr_course.sampling import kt_uniform, uniform
 from tests.book.names import PROSE, ROOT, code_names, resolve, table_rows
@@ -293,3 +293,52 @@ def test_the_tricks_of_the_paper_are_below_their_baselines():
     (psnr_adam, psnr_sgd), (ssim_adam, ssim_sgd) = (0.87, 0.48), (0.020, 0.076)
     assert psnr_sgd < psnr_adam
     assert ssim_sgd > ssim_adam
+
+
+def test_cropping_a_padded_spectrum_drops_frequencies(generator):
+    """Of the sizes that the paper gives; |F(-f)| = |F(f)|, so a frequency is dropped where both of the pair are."""
+    dropped = {}
+    for size in ((204, 448), (168, 448), (246, 512), (162, 512), (204, 512)):
+        image = torch.rand(1, *size, dtype=torch.float64, generator=generator)
+        whole, cut = (EagleLoss(standardised="none", cropped=c).pictures(image) for c in (False, True))
+        y, x = cut.spectrum.shape[-2:]
+        assert (y, x) == tuple(cut.variance.shape[-2:])
+        torch.testing.assert_close(cut.spectrum, whole.spectrum[..., :y, :x])
+        torch.testing.assert_close(whole.spectrum, whole.spectrum.flip((-2, -1)).roll((1, 1), (-2, -1)))
+        kept = torch.zeros(whole.weights.shape, dtype=torch.bool)
+        kept[:y, :x] = True
+        mirrored = kept.flip((0, 1)).roll((1, 1), (0, 1))
+        dropped[size] = 1 - float((kept | mirrored).double().mean())
+    assert max(dropped, key=lambda size: dropped[size]) == (168, 448)
+    found = FINDINGS["A cropped spectrum, and a batch of neighbours"]["found"]
+    assert f"up to {100 * dropped[168, 448]:.0f} %" in found
+    assert dropped[162, 512] == 0  # its map fills a power of two along y
+
+
+def test_the_tables_of_hypercmr_disagree():
+    """The numbers as the paper prints them, at 8 fold: SSIM and PSNR of six modalities, table 2 and table 1."""
+    ssim = {
+        "SSIM only": (0.7423, 0.8878, 0.8387, 0.8311, 0.8394, 0.9078),
+        "without": (0.9155, 0.8890, 0.8497, 0.8457, 0.8422, 0.9205),
+        "with": (0.9166, 0.8941, 0.8512, 0.8487, 0.8426, 0.9212),
+        "table 1": (0.9162, 0.8880, 0.8512, 0.8475, 0.8404, 0.9212),
+    }
+    psnr = {
+        "without": (33.92, 31.93, 30.69, 31.05, 30.27, 33.20),
+        "with": (34.03, 32.18, 30.83, 31.12, 30.40, 33.38),
+        "table 1": (33.98, 31.87, 30.83, 31.12, 30.22, 33.38),
+    }
+    overall = {name: round(sum(values) / 6, 4) for name, values in ssim.items()}
+    assert overall == {"SSIM only": 0.8412, "without": 0.8771, "with": 0.8791, "table 1": 0.8774}
+    found = FINDINGS["Two tables of one network"]["found"]
+    for name, told in (("with", "+0.0020 SSIM and +0.15 dB"), ("table 1", "+0.0003 and +0.06 dB")):
+        gain = sum(psnr[name]) / 6 - sum(psnr["without"]) / 6
+        assert told.startswith(f"+{overall[name] - overall['without']:.4f}")
+        assert told.endswith(f"+{gain:.2f} dB")
+        assert told in found
+    lower = [i for i in range(6) if ssim["table 1"][i] < ssim["without"][i]]
+    assert lower == [i for i in range(6) if psnr["table 1"][i] < psnr["without"][i]] == [1, 4]  # mapping, black blood
+    same = [i for i in range(6) if (ssim["with"][i], psnr["with"][i]) == (ssim["table 1"][i], psnr["table 1"][i])]
+    assert same == [2, 5]  # cine and flow
+    gains = [a - b for a, b in zip(ssim["with"], ssim["SSIM only"], strict=True)]
+    assert f"{100 * gains[0] / sum(gains):.0f} % of what" in found
