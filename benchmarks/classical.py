@@ -1,4 +1,5 @@
-"""Make the Results of a design: python -m benchmarks.classical DESIGN [--workers N] [--subjects ...].
+"""Make the Results of a design: python -m benchmarks.classical DESIGN [--workers N] [--subjects ...]
+[--methods ...].
 
 Results go to results/DESIGN.jsonl, after each cell, so that a run that was stopped goes on. Delete the file to begin
 anew, after a change of a method or of the simulator.
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("design", choices=DESIGNS)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--subjects", nargs="+", help="only these")
+    parser.add_argument("--methods", nargs="+", help="only these of the design's")
     options = parser.parse_args(arguments)
     chosen = design(options.design)
     if options.subjects:
@@ -38,7 +40,15 @@ def main(arguments: list[str] | None = None) -> None:
     folder = series_folder() if chosen.needs_real else None
     with tqdm(total=len(chosen.cells), unit="cell") as bar:
         run(
-            chosen.cells, chosen.methods, path, workers=options.workers, folder=folder, commit=commit(), tell=bar.update
+            chosen.cells,
+            options.methods or chosen.methods,
+            path,
+            metrics=chosen.metrics,
+            regions=chosen.regions,
+            workers=options.workers,
+            folder=folder,
+            commit=commit(),
+            tell=bar.update,
         )
 
 

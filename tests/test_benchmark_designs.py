@@ -9,8 +9,23 @@ import pytest
 
 from cmr_course import classical, weights
 from cmr_course.acquisition import Reconstructor
-from cmr_course.benchmark import ANCHOR, EVERY, FACTORS, SHORT, cpu_tier, design, measured, method, missing, names, run
+from cmr_course.benchmark import (
+    ANCHOR,
+    EVERY,
+    FACTORS,
+    MODALITIES,
+    SHORT,
+    cpu_tier,
+    design,
+    measured,
+    method,
+    missing,
+    names,
+    run,
+    subset,
+)
 from cmr_course.benchmark.summary import drift, seconds_of, summary, what
+from cmr_course.domains import STEMS
 from cmr_course.metrics import Result
 from cmr_course.simulation import CONTRASTS
 from cmr_course.splits import TEST
@@ -47,6 +62,33 @@ def test_the_cpu_tier_is_a_part_of_the_whole_and_small():
     told = {what(cell).split()[0] for cell in tier["factors"].cells}
     assert len(told) >= len(FACTORS) - 1  # a dead coil and the rhythm are both a perturbation
     assert len(tier["factors"].cells) == 3 * len(FACTORS)
+
+
+def test_the_design_of_hypercmr_is_its_table_1_and_can_be_measured():
+    chosen = design("hypercmr")
+    assert {cell.subject for cell in chosen.cells} == set(TEST[:3])
+    assert {cell.acceleration for cell in chosen.cells} == {4.0, 8.0, 10.0}
+    assert {cell.mask for cell in chosen.cells} == {"uniform"}
+    pairs = {(cell.view, cell.contrast) for cell in chosen.cells}
+    assert pairs == {pair for shown in MODALITIES.values() for pair in shown}
+    assert len(chosen.cells) == 3 * 3 * len(pairs)
+    assert len(chosen.cells) * len(chosen.methods) <= 500
+    known = {stem.modality for stem in STEMS[2024] if (stem.view, stem.contrast) in pairs}
+    assert set(MODALITIES) == known
+    assert chosen.regions == ("full",)  # some have no heart
+    small = {"matrix": (48, 48), "frames": 4, "coils": 4, "maps": "known", "subject": 10_001, "acceleration": 3.0}
+    for view, contrast in sorted(pairs):
+        cell = replace(ANCHOR, view=view, contrast=contrast, **small)
+        rows = run([cell], ["zero-filled"], metrics=chosen.metrics, regions=chosen.regions)
+        assert {row.metric for row in rows} == {"psnr", "ssim", "nmse"}
+        assert all(row.value is not None and math.isfinite(row.value) for row in rows)
+
+
+def test_a_part_of_a_design_is_scored_as_the_whole():
+    whole = design("hypercmr")
+    part = subset(whole, TEST[:1])
+    assert (part.metrics, part.regions, part.methods) == (whole.metrics, whole.regions, whole.methods)
+    assert len(part.cells) == len(whole.cells) // 3
 
 
 @pytest.mark.parametrize("name", names())

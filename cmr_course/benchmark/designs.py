@@ -16,18 +16,25 @@ from cmr_course.validate import require, say
 
 CLASSICAL = ("zero-filled", "view-sharing", "grappa", "cg-sense", "kt-sparse-sense", "low-rank-sparse")
 """Every classical method, in the order of the book."""
-NETWORKS = ("3d-cnn", "cascade", "d5c5")
+NETWORKS = ("3d-cnn", "cascade", "d5c5", "promptmr", "promptmr-plus", "hypercmr")
 """Every network with course weights, in the order of the book."""
 EVERY = (*CLASSICAL, *NETWORKS)
 """Every method, in the order of the book. A new method is registered by its name here."""
-PRAISED = ("cascade",)
-"""Networks that the book says are better than low rank plus sparse at nominal R = 8: tests hold it to that."""
 YARDSTICKS = ("zero-filled", "cg-sense", "low-rank-sparse")
 """From the simplest on: those that networks, and simulated hearts beside real ones, are judged by."""
 SHORT = (*YARDSTICKS, "cascade")
 """Those that are compared where one thing differs at a time: a few, since every one costs the CPU tier 30
 reconstructions of its 250."""
 MASKS = ("uniform", "kt_uniform")
+PRAISED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "cascade": MASKS,
+        "promptmr-plus": ("uniform",),
+        "hypercmr": ("uniform",),
+    }
+)
+"""Networks that the book says are better than low rank plus sparse at nominal R = 8, and with which masks: tests hold it
+to that. With lines that move, PromptMR's five frames are compared with all frames of the series."""
 ANCHOR = Cell(subject=TEST[0])
 """One short-axis slice in the middle of the ventricle, 12 frames, 128 x 128, 10 coils, 30 dB, uniform, nominal R = 8,
 ESPIRiT's maps."""
@@ -59,14 +66,33 @@ series, which has no labels, is that of all bright tissue in the middle of the p
 at 25 dB over the myocardium have 29 to 30 dB (seeds 100 to 105, mean 29.6)."""
 
 
+MODALITIES: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
+    {
+        "Cine": (("sax", "cine"), ("4ch", "cine")),
+        "Aorta": (("aorta_tra", "cine"),),
+        "Mapping": (("sax", "T1map"),),
+        "Tagging": (("sax", "tagging"),),
+        "Flow2d": (("aorta_tra", "flow2d"),),
+        "BlackBlood": (("sax", "blackblood"),),
+    }
+)
+"""View and contrast of what table 1 of HyperCMR (arXiv:2410.03624) calls modalities. Nobody trains on the last two, as
+in the challenge of 2024. There is no heart in a slice across the aorta."""
+
+
 @dataclass(frozen=True)
 class Design:
-    """Which cells, by which methods. needs_real: some subjects are real series, which have to be on disk."""
+    """Which cells, by which methods. needs_real: some subjects are real series, which have to be on disk.
+
+    metrics, regions: of the scores, as :func:`cmr_course.benchmark.run` takes them.
+    """
 
     title: str
     cells: tuple[Cell, ...]
     methods: tuple[str, ...]
     needs_real: bool = False
+    metrics: tuple[str, ...] = ("psnr", "ssim")
+    regions: tuple[str, ...] = ("full", "heart")
 
 
 def _classical() -> Design:
@@ -106,6 +132,12 @@ def _learned() -> Design:
     return Design("ten test subjects, nominal R = 8, 128 x 128 and 192 x 192", tuple(cells), methods)
 
 
+def _chambers() -> Design:
+    cells = [replace(ANCHOR, subject=s, view="4ch", mask=m) for s, m in product(TEST[:10], MASKS)]
+    methods = (*YARDSTICKS, "kt-sparse-sense", "cascade", "promptmr", "promptmr-plus", "hypercmr")
+    return Design("ten test subjects, four chambers, nominal R = 8, 128 x 128", tuple(cells), methods)
+
+
 def _realism() -> Design:
     levels = product(REALISM_SEEDS, MASKS, (4.0, 8.0, 24.0))
     alike = [Cell(subject=s, mask=m, acceleration=R, as_series=True) for s, m, R in levels]
@@ -114,15 +146,26 @@ def _realism() -> Design:
     return Design(title, (*alike, *own), YARDSTICKS)
 
 
+def _hypercmr() -> Design:
+    shown = [pair for pairs in MODALITIES.values() for pair in pairs]
+    levels = product(TEST[:3], shown, (4.0, 8.0, 10.0))
+    cells = [replace(ANCHOR, subject=s, view=v, contrast=c, acceleration=R) for s, (v, c), R in levels]
+    title = "three test subjects, the modalities and accelerations of HyperCMR, 128 x 128"
+    methods = (*YARDSTICKS, "promptmr", "hypercmr")
+    return Design(title, tuple(cells), methods, metrics=("psnr", "ssim", "nmse"), regions=("full",))
+
+
 DESIGNS: Mapping[str, Callable[[], Design]] = MappingProxyType(
     {
         "anchor": _anchor,
         "factors": _factors,
         "learned": _learned,
+        "chambers": _chambers,
         "classical": _classical,
         "robustness": _robustness,
         "real": _real,
         "realism": _realism,
+        "hypercmr": _hypercmr,
     }
 )
 """What makes each design, by name; Results of a design are in ``results/NAME.jsonl``."""
@@ -150,7 +193,7 @@ def subset(chosen: Design, subjects: Sequence[int | str]) -> Design:
     """The cells of these subjects only."""
     cells = tuple(cell for cell in chosen.cells if cell.subject in subjects)
     require(bool(cells), f"subjects: got {say(subjects)}, want some of {chosen.title}")
-    return Design(chosen.title, cells, chosen.methods, chosen.needs_real)
+    return replace(chosen, cells=cells)
 
 
 def committed(name: str) -> list[Result]:
