@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from itertools import product
 from statistics import fmean
 
 import pytest
@@ -51,6 +52,23 @@ def test_the_study_of_depth_is_whole():
     assert {(row.matrix, row.coils, row.mask, row.nominal_R) for row in rows} == {
         (f"{ky}x{kx}", 1, recipe.data.masks.kinds[0], recipe.data.masks.acceleration[0])
     }
+
+
+def test_the_study_of_frames_is_whole():
+    asked = yaml.safe_load((TRAINING / "prompts" / "course.yaml").read_text(encoding="utf-8"))
+    recipe, rows = Recipe.of(asked["recipe"]), read_results(RESULTS / "frames.jsonl")
+    counted = Counter((row.method, row.seed, row.mask, row.metric, row.region) for row in rows)
+    names, masks = ("1 frame", "5 frames"), recipe.data.masks.kinds
+    scores = product(("psnr", "ssim"), ("full", "heart"))
+    wanted = {(*one, *score) for one, score in product(product(names, asked["seeds"], masks), scores)}
+    assert set(counted) == wanted
+    assert set(counted.values()) == {asked["subjects"]}
+    assert {row.subject for row in rows} == {str(seed) for seed in TEST[: asked["subjects"]]}
+    assert {row.simulation_version for row in rows} == {simulation.VERSION}
+    assert all(COMMIT.fullmatch(row.commit) for row in rows)
+    ky, kx = recipe.data.matrices[0]
+    here = (f"{ky}x{kx}", recipe.data.coils[0], recipe.data.masks.acceleration[0], "simulated")
+    assert {(row.matrix, row.coils, row.nominal_R, row.domain) for row in rows} == {here}
 
 
 @pytest.mark.parametrize("name", ["cascade"])
