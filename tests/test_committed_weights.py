@@ -50,12 +50,11 @@ def ahead(rows: list, name: str, region: str) -> dict[str, float]:
     return {subject: value - scores["low-rank-sparse"][subject] for subject, value in scores[name].items()}
 
 
-WITH = [(name, mask) for name, masks in PRAISED.items() for mask in masks]
+WHERE = [(name, mask, region) for name, places in PRAISED.items() for mask, region in places]
 
 
-@pytest.mark.parametrize("region", ["full", "heart"])
 @pytest.mark.parametrize("matrix", ["128x128", "192x192"])
-@pytest.mark.parametrize(("name", "mask"), WITH)
+@pytest.mark.parametrize(("name", "mask", "region"), WHERE)
 def test_what_is_praised_beats_low_rank_plus_sparse_on_test_subjects(name, mask, matrix, region):
     found = ahead(select(committed("learned"), mask=mask, matrix=matrix), name, region)
     assert len(found) == 10
@@ -63,8 +62,7 @@ def test_what_is_praised_beats_low_rank_plus_sparse_on_test_subjects(name, mask,
     assert interval.low > 0, found
 
 
-@pytest.mark.parametrize("region", ["full", "heart"])
-@pytest.mark.parametrize(("name", "mask"), WITH)
+@pytest.mark.parametrize(("name", "mask", "region"), WHERE)
 def test_and_in_four_chambers(name, mask, region):
     found = ahead(select(committed("chambers"), mask=mask), name, region)
     assert len(found) == 10
@@ -72,8 +70,7 @@ def test_and_in_four_chambers(name, mask, region):
     assert interval.low > 0, found
 
 
-@pytest.mark.parametrize("region", ["full", "heart"])
-@pytest.mark.parametrize(("name", "mask"), WITH)
+@pytest.mark.parametrize(("name", "mask", "region"), WHERE)
 def test_and_on_each_real_series(name, mask, region):
     found = ahead(select(committed("real"), mask=mask, nominal_R=8.0), name, region)
     assert set(found) == set(REAL_SERIES)
