@@ -31,7 +31,6 @@ PRAISED: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
         "cascade": tuple(product(MASKS, ("full", "heart"))),
         "promptmr": (("uniform", "full"),),
         "promptmr-plus": (("uniform", "full"),),
-        "hypercmr": (("uniform", "full"),),
     }
 )
 """Networks that the book says have a higher PSNR than low rank plus sparse at nominal R = 8, with which masks and in
