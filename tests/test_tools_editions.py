@@ -189,6 +189,19 @@ def test_the_command_writes_all_chapters_or_none(tmp_path, capsys):
     assert made == editions.student(sample(), "x")
 
 
+def test_an_edition_has_beside_it_what_its_chapters_read(tmp_path):
+    """By the same relative paths as the committed chapters: ../results/NAME and training/NAME/SIZE.yaml."""
+    folder, out = tmp_path / "course" / "notebooks", tmp_path / "built" / "student"
+    notebook_format.write(folder / "01_a.ipynb", sample())
+    for name in ("../results/one.jsonl", "training/method/one.paper.yaml", "training/method.ipynb"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("1\n")
+    assert editions.main(["student", str(out), "--notebooks", str(folder)]) == 0
+    assert (out / "../results/one.jsonl").read_text() == "1\n"
+    assert (out / "training/method/one.paper.yaml").is_file()
+    assert not (out / "training/method.ipynb").exists()
+
+
 @pytest.mark.bad_input
 def test_the_committed_notebooks_are_never_overwritten(tmp_path, capsys):
     notebook_format.write(tmp_path / "01_a.ipynb", sample())

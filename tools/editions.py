@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -179,7 +180,15 @@ def write_edition(edition: str, folder: Path, out: Path) -> list[Path]:
     made = [(out / source.name, make(notebook_format.read(source), source.name)) for source in sources]
     for path, notebook in made:
         notebook_format.write(path, notebook)
+    copy_what_is_read(folder, out)
     return [path for path, _ in made]
+
+
+def copy_what_is_read(folder: Path, out: Path) -> None:
+    """What chapters read beside themselves, so that an edition runs in its own folder: `results` and `training`."""
+    for there, here in ((folder.parent / "results", out.parent / "results"), (folder / "training", out / "training")):
+        if there.is_dir() and there.resolve() != here.resolve():
+            shutil.copytree(there, here, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.ipynb"))
 
 
 def main(arguments: Sequence[str]) -> int:
