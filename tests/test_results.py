@@ -81,6 +81,7 @@ def test_a_subset_has_the_cells_of_its_subjects_only():
     with pytest.raises(ValueError, match="subjects: got"):
         subset(design("classical"), [1])
     with pytest.raises(
-        ValueError, match="design: got 'best', want one of anchor, factors, learned, chambers, classical, robustness, real"
+        ValueError,
+        match="design: got 'best', want one of anchor, factors, learned, chambers, classical, robustness, real",
     ):
         design("best")
