@@ -249,6 +249,17 @@ def test_prompts_learn_only_where_they_are_to(kind):
 
 
 @pytest.mark.parametrize("kind", [PromptMR, PromptMRPlus])
+@pytest.mark.parametrize("window", [3, 5])
+def test_a_single_frame_is_a_window_of_itself(kind, window):
+    alone = acquired(1, 1, 2)
+    assert alone.sensitivities is None
+    found = tiny(2, window, kind)(alone)
+    five = replace(alone, kspace=alone.kspace.expand(-1, window, -1, -1, -1).contiguous())
+    assert distance(tiny(2, window, kind)(five).image[:, :1], found.image) < 1e-5
+    assert found.sensitivities.shape == (1, 1, *alone.kspace.shape[2:])
+
+
+@pytest.mark.parametrize("kind", [PromptMR, PromptMRPlus])
 def test_models_share_nothing_and_prompts_follow_from_their_seed(kind):
     one, two, other = tiny(kind=kind), tiny(kind=kind, seed=1), tiny(kind=kind, prompt_seed=5)
     places = [{value.untyped_storage().data_ptr() for value in model.state_dict().values()} for model in (one, two)]

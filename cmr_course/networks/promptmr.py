@@ -102,7 +102,10 @@ class PromptMR(Prompted):
         """The middle frame of each window; outside of training also the one after each cascade, as `steps`."""
         assert windows.scale is not None
         scale = windows.scale.to(windows.kspace.real.dtype)[:, None, None, None]
-        maps, found = self.refine(windows.kspace / scale[..., None], windows.mask, windows.acs, windows.sensitivities)
+        known = windows.sensitivities
+        if known is not None:  # of a series of one frame there is one map for the whole window
+            known = known.expand(-1, self.frames, -1, -1, -1)
+        maps, found = self.refine(windows.kspace / scale[..., None], windows.mask, windows.acs, known)
         middle = slice(self.frames // 2, self.frames // 2 + 1)
         last = found.whole(found.steps[-1][:, middle])
         kept = () if self.training else found.steps
