@@ -36,6 +36,14 @@ WITHOUT_TRAINING = ("zero-filled", "kt-sparse-sense")
 COMMIT = re.compile(r"[0-9a-f]{10}")
 
 
+def assert_of_test_subjects(counted, rows, asked):
+    """Every score is there once for each test subject that was asked for, by today's simulator, from a commit."""
+    assert set(counted.values()) == {asked["subjects"]}
+    assert {row.subject for row in rows} == {str(seed) for seed in TEST[: asked["subjects"]]}
+    assert {row.simulation_version for row in rows} == {simulation.VERSION}
+    assert all(COMMIT.fullmatch(row.commit) for row in rows)
+
+
 def test_the_study_of_depth_is_whole():
     asked = yaml.safe_load((TRAINING / "depth" / "course.yaml").read_text(encoding="utf-8"))
     recipe, rows = Recipe.of(asked["recipe"]), read_results(RESULTS / "depth.jsonl")
@@ -44,10 +52,7 @@ def test_the_study_of_depth_is_whole():
     assert {"full"} <= regions
     assert metrics == {"psnr", "ssim"}
     assert len(counted) == len(DEPTHS) * len(asked["seeds"]) * len(regions) * len(metrics)
-    assert set(counted.values()) == {asked["subjects"]}
-    assert {row.subject for row in rows} == {str(seed) for seed in TEST[: asked["subjects"]]}
-    assert {row.simulation_version for row in rows} == {simulation.VERSION}
-    assert all(COMMIT.fullmatch(row.commit) for row in rows)
+    assert_of_test_subjects(counted, rows, asked)
     ky, kx = recipe.data.matrices[0]
     assert {(row.matrix, row.coils, row.mask, row.nominal_R) for row in rows} == {
         (f"{ky}x{kx}", 1, recipe.data.masks.kinds[0], recipe.data.masks.acceleration[0])
@@ -62,10 +67,7 @@ def test_the_study_of_frames_is_whole():
     scores = product(("psnr", "ssim"), ("full", "heart"))
     wanted = {(*one, *score) for one, score in product(product(names, asked["seeds"], masks), scores)}
     assert set(counted) == wanted
-    assert set(counted.values()) == {asked["subjects"]}
-    assert {row.subject for row in rows} == {str(seed) for seed in TEST[: asked["subjects"]]}
-    assert {row.simulation_version for row in rows} == {simulation.VERSION}
-    assert all(COMMIT.fullmatch(row.commit) for row in rows)
+    assert_of_test_subjects(counted, rows, asked)
     ky, kx = recipe.data.matrices[0]
     here = (f"{ky}x{kx}", recipe.data.coils[0], recipe.data.masks.acceleration[0], "simulated")
     assert {(row.matrix, row.coils, row.nominal_R, row.domain) for row in rows} == {here}
@@ -97,10 +99,7 @@ def test_the_study_of_tricks_is_whole():
     wanted = {(name, seed, metric) for name in TRICKS for seed in asked["seeds"] for metric in ("psnr", "ssim")}
     wanted |= {(name, None, metric) for name in WITHOUT_TRAINING for metric in ("psnr", "ssim")}
     assert set(counted) == wanted
-    assert set(counted.values()) == {asked["subjects"]}
-    assert {row.subject for row in rows} == {str(seed) for seed in TEST[: asked["subjects"]]}
-    assert {row.simulation_version for row in rows} == {simulation.VERSION}
-    assert all(COMMIT.fullmatch(row.commit) for row in rows)
+    assert_of_test_subjects(counted, rows, asked)
     ky, kx = recipe.data.matrices[0]
     assert {(row.matrix, row.coils, row.mask, row.nominal_R, row.domain, row.region) for row in rows} == {
         (f"{ky}x{kx}", 1, recipe.data.masks.kinds[0], recipe.data.masks.acceleration[0], "simulated series", "full")

@@ -64,28 +64,28 @@ def check_patch_variance(function: Callable[[Picture, int], Picture]) -> None:
         image = draw((rows, columns), generator).real + 3
         y, x = rows // patch, columns // patch
         got = picture(function, image, patch, shape=(y, x))
-        pieces = image[: y * patch, : x * patch].reshape(y, patch, x, patch).transpose(1, 2).flatten(2)
+        pieces = _patches(image[: y * patch, : x * patch], patch)
         wanted = (pieces - pieces.mean(-1, keepdim=True)).square().sum(-1) / (patch**2 - 1)
         if close(got, wanted):
             continue
-        from_the_end = image[rows - y * patch :, columns - x * patch :]
+        from_the_end = _patches(image[rows - y * patch :, columns - x * patch :], patch)
         mistakes = {
             "divides by the number of pixels; unbiased is one less": wanted * (patch**2 - 1) / patch**2,
             "returns the standard deviation; it is not squared": wanted.sqrt(),
             "returns the mean of squares; the mean of the patch is in it": pieces.square().mean(-1),
             "returns the mean of each patch": pieces.mean(-1),
-            "leaves out the first rows or columns; it is the last that do not fill a patch": from_the_end.reshape(
-                y, patch, x, patch
-            )
-            .transpose(1, 2)
-            .flatten(2)
-            .var(-1),
+            "leaves out the first rows or columns; it is the last that do not fill a patch": from_the_end.var(-1),
         }
         for says, wrong in mistakes.items():
             if close(got, wrong):
                 raise fail(function, says)
         raise fail(function, "is not the variance in each patch; which pixels belong to the first one?")
     passed("the unbiased variance of each patch, whatever the size")
+
+
+def _patches(image: Picture, patch: int) -> Float[Tensor, "patch_y patch_x pixel"]:
+    """The pixels of each patch of an image that they fill."""
+    return image.unflatten(1, (-1, patch)).unflatten(0, (-1, patch)).transpose(1, 2).flatten(2)
 
 
 def check_norm_growth(function: Callable[[Size, Size], float]) -> None:
