@@ -11,7 +11,7 @@ from cmr_course.losses.kspace import KspaceFidelity, KspaceRegularisation
 from cmr_course.losses.magnitude import EdgeLoss, PerceptualLoss, Scheduled, loss_at, magnitude_mse
 from cmr_course.losses.pixelwise import l1, log_nmse, mse, steps_log_nmse
 from cmr_course.losses.recipes import RECIPES, Share, recipe
-from cmr_course.losses.similarity import SSIMLoss
+from cmr_course.losses.similarity import PartsSSIMLoss, SSIMLoss
 from cmr_course.losses.vgg import VGGChainLoss, VGGLoss
 from cmr_course.losses.weighted import Loss, OfKspace, aims_at_kspace, total
 from cmr_course.validate import require, require_settings, say
@@ -26,6 +26,7 @@ LOSSES: Mapping[str, Callable[..., Loss]] = MappingProxyType(
         "edge": EdgeLoss,
         "perceptual": PerceptualLoss,
         "ssim": SSIMLoss,
+        "parts_ssim": PartsSSIMLoss,
         "kspace_fidelity": KspaceFidelity,
         "kspace_regularisation": KspaceRegularisation,
         "eagle": EagleLoss,
@@ -53,6 +54,7 @@ __all__ = [
     "KspaceRegularisation",
     "Loss",
     "OfKspace",
+    "PartsSSIMLoss",
     "PerceptualLoss",
     "SSIMLoss",
     "Scheduled",

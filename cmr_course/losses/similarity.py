@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.image import gaussian_window, ssim_map, uniform_window
 from cmr_course.losses.looks import Look, Magnitude
-from cmr_course.losses.units import Image
+from cmr_course.losses.units import Image, require_fits
 from cmr_course.validate import require, say
 
 WINDOWS = ("uniform", "gaussian")
+TINY = 1e-6
 
 
 class SSIMLoss(nn.Module):
@@ -50,3 +51,29 @@ class SSIMLoss(nn.Module):
     def extra_repr(self) -> str:
         """The settings."""
         return f"window={self.window}, {self.look}"
+
+
+class PartsSSIMLoss(nn.Module):
+    """1 − SSIM of the real parts plus 1 − SSIM of the imaginary parts: a term of CRUNet-MR's released training
+    (Lyu et al. 2025, doi:10.1007/978-3-031-87756-8_9).
+
+    Each of the four is divided by its own largest value (of all frames; of each item of a batch by itself), so that the
+    loss does not see a gain, and the signs stay. The data range is one, the window 7 × 7 with sample (co)variances.
+    Parts with signs have regions without contrast in which SSIM is below zero: the loss may be above one for each part.
+    """
+
+    def forward(self, reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
+        """The loss."""
+        require_fits(reconstruction.image, reference)
+        image = reconstruction.image
+        return self.distance(image.real, reference.real) + self.distance(image.imag, reference.imag)
+
+    def distance(self, output: Magnitude, truth: Magnitude) -> Float[Tensor, ""]:
+        """1 − SSIM of one part, (batch, frame, y, x), signs included."""
+        pair = (by_largest(output), by_largest(truth))
+        return 1 - ssim_map(*pair, 1.0, uniform_window(7), sample_covariance=True).mean()
+
+
+def by_largest(part: Magnitude) -> Magnitude:
+    """Divided by the largest value of each series, and moved, as the released code does, by a millionth."""
+    return part / (part.amax((1, 2, 3), keepdim=True) + TINY) + TINY

@@ -11,7 +11,10 @@ from torch import nn
 from cmr_course.networks.cascade import Cascade
 from cmr_course.networks.cnn3d import CNN3D
 from cmr_course.networks.consistency import DataConsistency
+from cmr_course.networks.crnn import CRNNMRI
+from cmr_course.networks.crunet import CRUNetMR
 from cmr_course.networks.d5c5 import D5C5
+from cmr_course.networks.feature_bank import FeatureBank
 from cmr_course.networks.promptmr import PromptMR
 from cmr_course.networks.promptmr_plus import PromptMRPlus
 from cmr_course.networks.unrolled import Unrolled
@@ -19,7 +22,15 @@ from cmr_course.networks.windows import Windowed
 from cmr_course.validate import require, require_settings, say
 
 NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
-    {"3d-cnn": CNN3D, "cascade": Cascade, "d5c5": D5C5, "promptmr": PromptMR, "promptmr-plus": PromptMRPlus}
+    {
+        "3d-cnn": CNN3D,
+        "cascade": Cascade,
+        "d5c5": D5C5,
+        "promptmr": PromptMR,
+        "promptmr-plus": PromptMRPlus,
+        "crnn": CRNNMRI,
+        "crunet": CRUNetMR,
+    }
 )
 """What makes each network, by the name that recipes and weights use."""
 
@@ -34,10 +45,13 @@ def build(name: str, settings: Mapping[str, Any]) -> nn.Module:
 
 __all__ = [
     "CNN3D",
+    "CRNNMRI",
     "D5C5",
     "NETWORKS",
+    "CRUNetMR",
     "Cascade",
     "DataConsistency",
+    "FeatureBank",
     "PromptMR",
     "PromptMRPlus",
     "Unrolled",

@@ -14,6 +14,7 @@ from tests.parity import (  # noqa: F401  (they register)
     check_masks,
     check_metrics,
     check_promptmr,
+    check_recurrent,
     runner,
 )
 
