@@ -163,8 +163,8 @@ class CRUNet(nn.Module):
         mean = image.mean((1, 2, 3, 4), keepdim=True)
         standard = (image - mean) / torch.where(deviation > 0, deviation, 1)
         seen, inside = padded(standard.permute(2, 0, 1, 3, 4))
-        change, *maps = self.features(seen, full, half, bottom)
-        return change[(..., *inside)].permute(1, 2, 0, 3, 4) * deviation, *maps
+        change, finest, back, deepest = self.features(seen, full, half, bottom)
+        return change[(..., *inside)].permute(1, 2, 0, 3, 4) * deviation, finest, back, deepest
 
     def features(
         self, seen: Frames, full: Frames | None, half: Frames | None, bottom: Frames | None

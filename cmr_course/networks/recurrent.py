@@ -57,7 +57,7 @@ class Recurrence(nn.Module):
         return each(self.input, x) + remembered(self.carried, carried) + self.hidden.bias[:, None, None]
 
     def over_time(self, drive: Frames) -> Frames:
-        """h of all frames."""
+        """H of all frames."""
         if self.direction == "forward":
             return self._sweep(drive)
         if self.direction == "backward":
