@@ -13,6 +13,8 @@ from cmr_course.cg import conjugate_gradient
 from cmr_course.encoding import Encoding
 from cmr_course.validate import is_number, require, require_axes, require_whole, say
 
+UNIT = 0.01
+"""By how much Σ|S|² of maps may differ from one, or from zero where there is no signal."""
 GAIN = 10.0
 """Of the logarithm of a learned trust."""
 Image = Complex[Tensor, "batch frame y x"]
@@ -77,6 +79,13 @@ class DataConsistency(nn.Module):
         """For ``repr``."""
         how = "learned" if self.log_trust is not None else f"trust={self.trust}"
         return f"{how}, iterations={self.iterations}" if self.iterations else how
+
+
+def require_normalised(maps: Complex[Tensor, "batch map_frame coil y x"]) -> None:
+    """Σ|S|² must be one, or zero where there is no signal; ValueError says how far it is from both."""
+    total = maps.detach().abs().square().sum(2)
+    off = float(torch.minimum((total - 1).abs(), total).max())
+    require(off <= UNIT, f"sensitivities: got Σ|S|² that is {off:.2g} from one and from zero, want maps of Σ|S|² = 1")
 
 
 def normal(encoding: Encoding, image: Image) -> Image:

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.encoding import Encoding
 from cmr_course.networks.channels import to_channels, to_complex
-from cmr_course.networks.consistency import DataConsistency
+from cmr_course.networks.consistency import DataConsistency, require_normalised
 from cmr_course.networks.recurrent import Frames, Recurrence, each, remembered, same
 from cmr_course.networks.start import Start
 from cmr_course.networks.unrolled import Image, Unrolled
@@ -74,6 +74,7 @@ class CRNNMRI(Unrolled):
     def forward(self, acquisition: Acquisition) -> Reconstruction:
         """Reconstruct `acquisition`."""
         seen = Start.of(acquisition)
+        require_normalised(seen.sensitivities)
         measured = seen.measured * self.intensity
         steps = self.refine(measured, seen.encoding, measured)
         images = tuple(image * (seen.scale / self.intensity) for image in steps)

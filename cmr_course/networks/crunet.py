@@ -10,9 +10,10 @@ import torch.nn.functional as nnf
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from cmr_course.acquisition import Acquisition
 from cmr_course.encoding import Encoding
 from cmr_course.networks.channels import to_channels, to_complex
-from cmr_course.networks.consistency import DataConsistency
+from cmr_course.networks.consistency import DataConsistency, require_normalised
 from cmr_course.networks.feature_bank import FeatureBank, Fusion, Maps
 from cmr_course.networks.recurrent import Direction, Frames, Recurrence, SpaceTime, each, same
 from cmr_course.networks.unrolled import Image, Unrolled
@@ -91,6 +92,11 @@ class CRUNetMR(Unrolled):
             {name: value.transpose(-1, -2).contiguous() if value.ndim == 4 else value for name, value in turned.items()}
         )
         return network
+
+    def start(self, acquisition: Acquisition, encoding: Encoding, measured: Image) -> Image:
+        """The zero-filled image; ValueError where maps are not of Σ|S|² = 1."""
+        require_normalised(encoding.sensitivities)
+        return measured
 
     def refine(self, image: Image, encoding: Encoding, measured: Image) -> tuple[Image, ...]:
         """The image after each cascade, without a change of scale. measured: Aᴴ y."""
