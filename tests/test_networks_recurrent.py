@@ -12,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from benchmarks.plain_crunet import PlainCRUNet
 from cmr_course.acquisition import Acquisition
+from cmr_course.encoding import Encoding
+from cmr_course.fourier import ifft2c
 from cmr_course.networks import CRNNMRI, CRUNetMR, FeatureBank, build
 from cmr_course.networks.crunet import CRUNet, released_name
 from cmr_course.networks.feature_bank import Maps
@@ -52,7 +55,9 @@ def item(acquisition: Acquisition, number: int) -> Acquisition:
 
 
 def frame_by_frame(unit: Recurrence, x: Tensor, carried: Tensor) -> Tensor:
-    """The same, written down as it is drawn: one frame at a time, one direction after the other."""
+    """The same of (frame, item, channel, y, x), written down as it is drawn: one frame at a time, one direction after
+    the other.
+    """
 
     def sweep(order: range) -> Tensor:
         h, found = torch.zeros(1, *carried.shape[1:], dtype=x.dtype), {}
@@ -73,15 +78,31 @@ def test_a_recurrence_is_what_is_drawn(direction, dilation):
     torch.manual_seed(0)
     unit = Recurrence(3, 4, dilation=dilation, direction=direction).double()
     x, carried = torch.randn(5, 2, 3, 7, 6).double(), torch.randn(5, 2, 4, 7, 6).double()
-    torch.testing.assert_close(unit(x, carried), frame_by_frame(unit, x, carried))
-    zeros = torch.zeros_like(carried)
-    torch.testing.assert_close(unit(x), unit(x, zeros))
-    assert torch.autograd.gradcheck(unit, (x[:2, :1, :, :4, :3].requires_grad_(), carried[:2, :1, :, :4, :3]))
+    flat, kept = x.flatten(0, 1), carried.flatten(0, 1)
+    torch.testing.assert_close(unit(flat, kept, 2).unflatten(0, (5, 2)), frame_by_frame(unit, x, carried))
+    torch.testing.assert_close(unit(flat, None, 2), unit(flat, torch.zeros_like(kept), 2))
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_the_gradient_of_a_recurrence_is_that_of_autograd(direction):
+    torch.manual_seed(0)
+    unit = Recurrence(2, 3, dilation=2, direction=direction).double()
+    x = torch.randn(4, 2, 2, 5, 4).double().requires_grad_()
+    carried = torch.randn(4, 2, 3, 5, 4).double().requires_grad_()
+    weight = torch.randn(4, 2, 3, 5, 4).double()
+    leaves = [x, carried, *unit.parameters()]
+    ours = unit(x.flatten(0, 1), carried.flatten(0, 1), 2).unflatten(0, (4, 2))
+    found = torch.autograd.grad((ours * weight).sum(), leaves)
+    wanted = torch.autograd.grad((frame_by_frame(unit, x, carried) * weight).sum(), leaves)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+    one = (x[:3].detach().flatten(0, 1).requires_grad_(), carried[:3].detach().flatten(0, 1).requires_grad_(), 2)
+    assert torch.autograd.gradcheck(unit, one)
 
 
 def test_what_meets_zeros_has_a_gradient_of_zero():
     unit = Recurrence(2, 3)
-    unit(torch.randn(2, 1, 2, 4, 4)).sum().backward()
+    unit(torch.randn(2, 2, 4, 4), None, 1).sum().backward()
     assert unit.carried.weight.grad is not None
     assert float(unit.carried.weight.grad.abs().max()) == 0
     assert float(unit.carried.bias.grad.abs().max()) > 0
@@ -96,8 +117,9 @@ def test_a_convolution_of_space_and_time_is_circular(frames):
     around = torch.cat([inside[-1:], inside, inside[:1]])
     pixels = around.permute(1, 3, 4, 2, 0).flatten(0, 2)
     wanted = nnf.conv1d(pixels, layer.time.weight, layer.time.bias).unflatten(0, (2, 5, 4)).permute(4, 0, 3, 1, 2)
-    torch.testing.assert_close(layer(x), wanted)
-    torch.testing.assert_close(layer(x.roll(1, 0)), layer(x).roll(1, 0))
+    found = layer(x.flatten(0, 1), 2).unflatten(0, (frames, 2))
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(layer(x.roll(1, 0).flatten(0, 1), 2), found.roll(1, 0).flatten(0, 1))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -154,11 +176,11 @@ def test_two_models_share_nothing(name):
 
 def test_the_past_does_not_know_the_future_where_a_sweep_goes_forward_only():
     unit = Recurrence(2, 3, direction="forward")
-    x = torch.randn(6, 1, 2, 5, 5)
+    x = torch.randn(6, 2, 5, 5)
     later = x.clone()
     later[4:] += 1
-    assert torch.equal(unit(x)[:4], unit(later)[:4])
-    assert not torch.equal(unit(x)[4:], unit(later)[4:])
+    assert torch.equal(unit(x, None, 1)[:4], unit(later, None, 1)[:4])
+    assert not torch.equal(unit(x, None, 1)[4:], unit(later, None, 1)[4:])
 
 
 def left(number: int, channels: int = 4, size: int = 4) -> list[Maps]:
@@ -166,7 +188,7 @@ def left(number: int, channels: int = 4, size: int = 4) -> list[Maps]:
     generator = torch.Generator().manual_seed(0)
 
     def one(n: int) -> Tensor:
-        return torch.randn(2, 1, channels, n, n, generator=generator)
+        return torch.randn(2, channels, n, n, generator=generator)
 
     return [Maps(one(2 * size), one(size), one(size)) for _ in range(number)]
 
@@ -215,6 +237,17 @@ def test_what_the_attention_listens_to_adds_up_to_one():
             fuse.mix.weight.zero_()
             fuse.mix.weight[:, :4] = 1
     assert torch.equal(bank.listened(kept).argmax(1), torch.zeros(3, dtype=torch.long))
+
+
+def test_the_network_written_down_plainly_makes_the_same():
+    ours = crunet(cascades=2).double()
+    a = acquired(1, 4, 3, (18, 13), "kt_uniform", torch.complex128)
+    encoding = Encoding.of(a)
+    image = encoding.adjoint(a.kspace)
+    kspace = torch.fft.fft2(ifft2c(a.kspace[0]), norm="ortho")
+    mask = torch.fft.ifftshift(a.mask[0].expand(4, 1, 18, 13), dim=(-2, -1))
+    plain = PlainCRUNet(ours)(kspace, mask, a.sensitivities[0])
+    torch.testing.assert_close(ours.refine(image, encoding, image)[-1][0], plain)
 
 
 def test_the_bank_is_small_at_full_size():

@@ -55,7 +55,7 @@ class SSIMLoss(nn.Module):
 
 class PartsSSIMLoss(nn.Module):
     """1 − SSIM of the real parts plus 1 − SSIM of the imaginary parts: a term of CRUNet-MR's released training
-    (Lyu et al. 2025, doi:10.1007/978-3-031-87756-8_9).
+    (Lyu et al. 2025, PMC12754836).
 
     Each of the four is divided by its own largest value (of all frames; of each item of a batch by itself), so that the
     loss does not see a gain, and the signs stay. The data range is one, the window 7 × 7 with sample (co)variances.

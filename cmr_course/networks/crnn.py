@@ -12,7 +12,7 @@ from cmr_course.acquisition import Acquisition, Reconstruction
 from cmr_course.encoding import Encoding
 from cmr_course.networks.channels import to_channels, to_complex
 from cmr_course.networks.consistency import DataConsistency, require_normalised
-from cmr_course.networks.recurrent import Frames, Recurrence, each, remembered, same
+from cmr_course.networks.recurrent import Frames, Recurrence, remembered, same, to_frames, to_series
 from cmr_course.networks.start import Start
 from cmr_course.networks.unrolled import Image, Unrolled
 from cmr_course.validate import require, require_positive, require_whole
@@ -107,12 +107,13 @@ class CRNNMRI(Unrolled):
 
         before: those of the iteration before; none before the first.
         """
-        x = self.over_time(image.permute(2, 0, 1, 3, 4), before[0] if before else None)
+        items = len(image)
+        x = self.over_time(to_frames(image), before[0] if before else None, items)
         hidden = [x]
         for number, layer in enumerate(self.between, 1):
             x = layer(x, before[number] if before else None)
             hidden.append(x)
-        return each(self.last, x).permute(1, 2, 0, 3, 4), *hidden
+        return to_series(self.last(x), items), *hidden
 
 
 class Remember(nn.Module):
@@ -124,8 +125,8 @@ class Remember(nn.Module):
         self.carried = same(filters, filters)
 
     def forward(self, x: Frames, carried: Frames | None) -> Frames:
-        """(frame, batch, channel, y, x) to the same."""
-        return torch.relu(each(self.input, x) + remembered(self.carried, carried))
+        """(frame · item, channel, y, x) to the same."""
+        return torch.relu(self.input(x) + remembered(self.carried, carried))
 
 
 def released_name(name: str, layers: int) -> str:

@@ -15,7 +15,7 @@ from cmr_course.encoding import Encoding
 from cmr_course.networks.channels import to_channels, to_complex
 from cmr_course.networks.consistency import DataConsistency, require_normalised
 from cmr_course.networks.feature_bank import FeatureBank, Fusion, Maps
-from cmr_course.networks.recurrent import Direction, Frames, Recurrence, SpaceTime, each, same
+from cmr_course.networks.recurrent import Direction, Frames, Recurrence, SpaceTime, same, to_frames, to_series
 from cmr_course.networks.unrolled import Image, Unrolled
 from cmr_course.validate import require, require_whole
 
@@ -52,7 +52,7 @@ NAMES = (
 
 
 class CRUNetMR(Unrolled):
-    """Lyu et al. 2025 (doi:10.1007/978-3-031-87756-8_9), with the feature bank of Lyu et al. 2026.
+    """Lyu et al. 2025 (PMC12754836), with the feature bank of Lyu et al. 2026.
 
     cascades, channels: their numbers, 5 and 64 as published. fusion, reach: of the :class:`FeatureBank`; ``last`` is
     CRUNet-MR without a bank. Every cascade is a :class:`CRUNet` with weights of its own, and after it samples that were
@@ -129,9 +129,9 @@ class Unit(nn.Module):
         self.recurrence = Recurrence(channels, channels, dilation=dilation, direction=direction)
         self.direct = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Frames, carried: Frames | None) -> Frames:
-        """(frame, batch, channel, y, x) to the same."""
-        return self.recurrence(x, carried) + each(self.direct, x)
+    def forward(self, x: Frames, carried: Frames | None, items: int) -> Frames:
+        """(frame · item, channel, y, x) to the same."""
+        return self.recurrence(x, carried, items) + self.direct(x)
 
 
 class CRUNet(nn.Module):
@@ -168,21 +168,21 @@ class CRUNet(nn.Module):
         deviation = image.flatten(1).std(1)[:, None, None, None, None]
         mean = image.mean((1, 2, 3, 4), keepdim=True)
         standard = (image - mean) / torch.where(deviation > 0, deviation, 1)
-        seen, inside = padded(standard.permute(2, 0, 1, 3, 4))
-        change, finest, back, deepest = self.features(seen, full, half, bottom)
-        return change[(..., *inside)].permute(1, 2, 0, 3, 4) * deviation, finest, back, deepest
+        seen, inside = padded(to_frames(standard))
+        change, finest, back, deepest = self.features(seen, full, half, bottom, len(image))
+        return to_series(change[(..., *inside)], len(image)) * deviation, finest, back, deepest
 
     def features(
-        self, seen: Frames, full: Frames | None, half: Frames | None, bottom: Frames | None
+        self, seen: Frames, full: Frames | None, half: Frames | None, bottom: Frames | None, items: int
     ) -> tuple[Frames, Frames, Frames, Frames]:
         """Of a standardised and padded series: what comes out, and the maps of the three levels."""
-        fine = self.fine_forward(each(self.first, seen), full)
-        coarse = self.encode(self.coarse_forward(self.down(fine), half))
-        deepest = self.decode(self.bottom(coarse, bottom))
-        back = self.coarse_merge(torch.cat([coarse, self.coarse_backward(deepest, half)], 2))
-        up = self.up(back)
-        finest = self.fine_merge(torch.cat([fine, self.fine_backward(up, full)], 2))
-        return each(self.last, finest), finest, back, deepest
+        fine = self.fine_forward(self.first(seen), full, items)
+        coarse = self.encode(self.coarse_forward(self.down(fine, items), half, items), items)
+        deepest = self.decode(self.bottom(coarse, bottom, items), items)
+        back = self.coarse_merge(torch.cat([coarse, self.coarse_backward(deepest, half, items)], 1), items)
+        up = self.up(back, items)
+        finest = self.fine_merge(torch.cat([fine, self.fine_backward(up, full, items)], 1), items)
+        return self.last(finest), finest, back, deepest
 
 
 def padded(frames: Frames) -> tuple[Frames, tuple[slice, slice]]:

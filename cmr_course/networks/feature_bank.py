@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cmr_course.networks.attention import ChannelAttention
-from cmr_course.networks.recurrent import Frames, each
+from cmr_course.networks.recurrent import Frames
 from cmr_course.validate import require, require_whole, say
 
 Fusion = Literal["last", "conv", "channel_attention"]
@@ -82,7 +82,7 @@ class FeatureBank(nn.Module):
         modules = self.fusions[len(kept) - 1]
         assert isinstance(modules, nn.ModuleList)
         by_level = zip(*(maps.levels() for maps in seen), strict=True)
-        return Maps(*(fuse(torch.cat(level, 2)) for fuse, level in zip(modules, by_level, strict=True)))
+        return Maps(*(fuse(torch.cat(level, 1)) for fuse, level in zip(modules, by_level, strict=True)))
 
     def listened(self, kept: Sequence[Maps]) -> Tensor:
         """How much the next cascade listens to each of those in `kept`, (level, cascade), each row with sum 1.
@@ -98,7 +98,7 @@ class FeatureBank(nn.Module):
         rows = []
         for fuse, level in zip(modules, zip(*(maps.levels() for maps in seen), strict=True), strict=True):
             assert isinstance(fuse, Fuse)
-            strength = fuse.strength(torch.cat(level, 2)).unflatten(0, (len(seen), -1)).norm(dim=1)
+            strength = fuse.strength(torch.cat(level, 1)).unflatten(0, (len(seen), -1)).norm(dim=1)
             rows.append(strength / strength.sum())
         return torch.stack(rows)
 
@@ -118,12 +118,12 @@ class Fuse(nn.Module):
             self.mix.bias.zero_()
 
     def forward(self, maps: Frames) -> Frames:
-        """(frame, batch, number · channels, y, x) to (frame, batch, channels, y, x)."""
-        return each(lambda x: self.mix(x if self.attention is None else self.attention(x)), maps)
+        """(frame · item, number · channels, y, x) to (frame · item, channels, y, x)."""
+        return self.mix(maps if self.attention is None else self.attention(maps))
 
     def strength(self, maps: Frames) -> Tensor:
         """Of each channel that comes in, the norm of what it becomes, for a map of deviation one."""
         columns = self.mix.weight[..., 0, 0].norm(dim=0)
         if self.attention is None:
             return columns
-        return columns * self.attention.factors(maps.flatten(0, 1)).mean((0, 2, 3))
+        return columns * self.attention.factors(maps).mean((0, 2, 3))
