@@ -62,6 +62,9 @@ class PartsSSIMLoss(nn.Module):
     Parts with signs have regions without contrast in which SSIM is below zero: the loss may be above one for each part.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
         """The loss."""
         require_fits(reconstruction.image, reference)
