@@ -13,6 +13,7 @@ from cmr_course.losses.vgg import VGG19_FILE
 from cmr_course.training import Network, Recipe, SimulatedData, Term, Undersampling
 from cmr_course.validate import require_settings
 from tests.test_losses_similarity import bare, pair
+from tools.environment import ROOT
 
 
 def test_the_weights_are_the_published_ones():
@@ -27,7 +28,23 @@ def test_the_weights_are_the_published_ones():
             "vgg_chain": 0.01,
             "kspace_regularisation": 0.01,
         },
+        "crunet": {"kspace_mse": 0.25, "mse": 0.5, "l1": 0.5, "parts_ssim": 0.5},
     }
+
+
+def test_the_kspace_term_of_crunet_is_its_squared_error_once_more(generator):
+    """Parseval: the recipes of the recurrent networks, which leave it out and raise the other, train the same."""
+    image, reference = pair(generator, 2, 2, 24, 20)
+    asked = Recipe.load(ROOT / "notebooks/training/method/crunet-ca.course.yaml").losses
+    shorter = {name: (weight, build(name)) for name, weight in asked.items()}
+    literal = {name: (share.weight, build(name, share.settings)) for name, share in recipe("crunet").items()}
+    found = []
+    for terms in (shorter, literal):
+        x = image.clone().requires_grad_()
+        value, _ = total(terms, Reconstruction(x), reference, bare(image))
+        found.append((value, *torch.autograd.grad(value, x)))
+    assert "kspace_mse" not in shorter
+    torch.testing.assert_close(found[0], found[1])
 
 
 @pytest.mark.parametrize("name", RECIPES)

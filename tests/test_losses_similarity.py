@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from skimage.metrics import structural_similarity
 
 from cmr_course.acquisition import Acquisition, Reconstruction
-from cmr_course.losses import SSIMLoss, build
+from cmr_course.losses import PartsSSIMLoss, SSIMLoss, build
 
 WINDOWS = {
     "uniform": {"win_size": 7},
@@ -56,6 +56,17 @@ def test_it_is_one_minus_the_similarity_of_scikit_image(window, y, x, frames, ba
             wanted.append(1 - full[edge:-edge, edge:-edge].mean())
     got = of(SSIMLoss(window), unit * image, unit * reference)
     assert float(got) == pytest.approx(np.mean(wanted), rel=1e-9)
+
+
+def test_that_of_the_parts_sees_phase_but_no_gain_and_each_item_by_itself(generator):
+    image, reference = pair(generator, 2, 2, 9, 10)
+    loss = PartsSSIMLoss()
+    assert torch.autograd.gradcheck(lambda one: of(loss, one, reference), (image.clone().requires_grad_(),))
+    assert float(of(loss, reference, reference)) == pytest.approx(0, abs=1e-12)
+    torch.testing.assert_close(of(loss, 3 * image, reference), of(loss, image, reference), rtol=1e-4, atol=1e-5)
+    assert of(loss, reference * 1j, reference) > 0.5
+    alone = [of(loss, image[i : i + 1], reference[i : i + 1]) for i in range(2)]
+    torch.testing.assert_close(of(loss, image, reference), sum(alone) / 2)
 
 
 @pytest.mark.parametrize("window", WINDOWS)

@@ -9,7 +9,7 @@ from typing import Any
 from cmr_course.losses.eagle import EagleLoss
 from cmr_course.losses.kspace import KspaceFidelity, KspaceRegularisation
 from cmr_course.losses.magnitude import EdgeLoss, PerceptualLoss, Scheduled, loss_at, magnitude_mse
-from cmr_course.losses.pixelwise import l1, log_nmse, mse, steps_log_nmse
+from cmr_course.losses.pixelwise import kspace_mse, l1, log_nmse, mse, steps_log_nmse
 from cmr_course.losses.recipes import RECIPES, Share, recipe
 from cmr_course.losses.similarity import PartsSSIMLoss, SSIMLoss
 from cmr_course.losses.vgg import VGGChainLoss, VGGLoss
@@ -20,6 +20,7 @@ LOSSES: Mapping[str, Callable[..., Loss]] = MappingProxyType(
     {
         "l1": lambda: l1,
         "mse": lambda: mse,
+        "kspace_mse": lambda: kspace_mse,
         "log_nmse": lambda: log_nmse,
         "steps_log_nmse": lambda: steps_log_nmse,
         "magnitude_mse": lambda: magnitude_mse,
@@ -63,6 +64,7 @@ __all__ = [
     "VGGLoss",
     "aims_at_kspace",
     "build",
+    "kspace_mse",
     "l1",
     "log_nmse",
     "loss_at",

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cmr_course.acquisition import Acquisition, Reconstruction
+from cmr_course.fourier import fft2c
 from cmr_course.losses.units import Image, near_one, require_fits
 
 SMALLEST = 1e-12
@@ -21,6 +22,14 @@ def l1(reconstruction: Reconstruction, reference: Image, acquisition: Acquisitio
 def mse(reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
     """Mean of |x − reference|² / scale²; by Parseval's theorem also the mean over k-space."""
     return _square(_errors(reconstruction.image, reference, acquisition)).mean()
+
+
+def kspace_mse(reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
+    """:func:`mse` of the k-space of both images: by Parseval's theorem the same number, with the same gradient.
+
+    CRUNet-MR (Lyu et al. 2025, PMC12754836) is trained with both; what the second adds to the first is weight.
+    """
+    return _square(fft2c(_errors(reconstruction.image, reference, acquisition))).mean()
 
 
 def log_nmse(reconstruction: Reconstruction, reference: Image, acquisition: Acquisition) -> Float[Tensor, ""]:
