@@ -73,6 +73,18 @@ def test_the_study_of_frames_is_whole():
     assert {(row.matrix, row.coils, row.nominal_R, row.domain) for row in rows} == {here}
 
 
+def test_the_study_of_fine_detail_is_whole():
+    asked = yaml.safe_load((TRAINING / "fine_detail" / "course.yaml").read_text(encoding="utf-8"))
+    recipe, rows = Recipe.of(asked["recipe"]), read_results(RESULTS / "fine_detail.jsonl")
+    counted = Counter((row.method, row.seed, row.contrast, row.metric) for row in rows)
+    names = ("SSIM only", "all but Eagle", "all")
+    assert set(counted) == {*product(names, asked["seeds"], ("cine", "tagging"), ("psnr", "ssim", "hfen"))}
+    assert_of_test_subjects(counted, rows, asked)
+    mask, R = recipe.data.masks.kinds[0], recipe.data.masks.acceleration[0]
+    here = ("64x64", recipe.data.coils[0], mask, R, "simulated")
+    assert {(row.matrix, row.coils, row.mask, row.nominal_R, row.domain) for row in rows} == {here}
+
+
 @pytest.mark.parametrize("name", ["cascade"])
 def test_the_cost_of_a_step_is_on_record(name):
     record = json.loads((RESULTS / "training_step.json").read_text(encoding="utf-8"))
