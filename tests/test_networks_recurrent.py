@@ -168,6 +168,21 @@ def test_every_parameter_gets_a_gradient_and_recomputing_changes_nothing(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_half_precision_trains_to_about_the_same_gradient(name):
+    data = acquired(frames=3, coils=2, shape=(16, 18))
+    gradients = []
+    for half in (False, True):
+        network = NETWORKS[name]().train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            image = network(data).image
+        assert image.dtype == torch.complex64
+        image.abs().square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
+    assert gradients[1].dtype == torch.float32
+    assert distance(gradients[1], gradients[0]) < 0.1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_two_models_share_nothing(name):
     one, two = NETWORKS[name](), NETWORKS[name]()
     places = [{value.data_ptr() for value in model.state_dict().values()} for model in (one, two)]

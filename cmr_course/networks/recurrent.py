@@ -57,9 +57,11 @@ class Recurrence(nn.Module):
     def forward(self, x: Frames, carried: Frames | None, items: int) -> Frames:
         """H of all frames. carried: None for zeros. items: of the batch."""
         assert self.hidden.bias is not None
-        drive = self.input(x) + remembered(self.carried, carried) + self.hidden.bias[:, None, None]
+        seen = self.input(x)
+        drive = seen + (remembered(self.carried, carried) + self.hidden.bias[:, None, None]).to(seen.dtype)
         ways = {"forward": (1,), "backward": (-1,), "both": (1, -1)}[self.direction]
-        return _Sweep.apply(drive, self.hidden.weight, self.hidden.dilation, items, ways)
+        with torch.autocast(drive.device.type, enabled=False):  # the sweep keeps to the type of what it is given
+            return _Sweep.apply(drive, self.hidden.weight, self.hidden.dilation, items, ways)
 
 
 class _Sweep(torch.autograd.Function):
