@@ -31,6 +31,7 @@ from cmr_course.checks.quality import (
     check_sees_gain,
     check_subjects_needed,
 )
+from cmr_course.checks.recurrence import check_both_ways, check_crnn_parameters, check_sweep
 from cmr_course.checks.spectrum import check_centred_fourier, check_low_pass
 
 __all__ = [
@@ -38,10 +39,12 @@ __all__ = [
     "check_adjoint",
     "check_best_step",
     "check_best_trust",
+    "check_both_ways",
     "check_centred_fourier",
     "check_combination",
     "check_conjugate_gradient",
     "check_consistent_samples",
+    "check_crnn_parameters",
     "check_edge_share",
     "check_ejection_fraction",
     "check_flip_angle",
@@ -73,6 +76,7 @@ __all__ = [
     "check_stopping_rule",
     "check_subject_split",
     "check_subjects_needed",
+    "check_sweep",
     "check_unitary",
     "check_unseen_part",
     "check_velocity",
