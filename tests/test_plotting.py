@@ -18,6 +18,7 @@ from PIL import Image
 
 from cmr_course import plotting
 from cmr_course.acquisition import Acquisition, Reconstruction, Truth
+from cmr_course.benchmark import EVERY
 from cmr_course.fourier import fft2c
 from cmr_course.metrics import psnr
 from cmr_course.plotting.style import ERROR_MAP, PHASE_MAP
@@ -410,6 +411,10 @@ def test_methods_have_one_order_and_can_be_plotted():
     for style in plotting.METHOD_STYLE.values():
         [line] = axes.plot([0, 1], **style.line_options())
         assert line.get_color() == style.colour
+
+
+def test_every_method_of_the_benchmark_has_a_look_of_its_own():
+    assert {*EVERY} <= plotting.METHOD_STYLE.keys()
 
 
 # Bad input.
