@@ -57,8 +57,8 @@ class CRUNetMR(Unrolled):
     cascades, channels: their numbers, 5 and 64 as published. fusion, reach: of the :class:`FeatureBank`; ``last`` is
     CRUNet-MR without a bank. Every cascade is a :class:`CRUNet` with weights of its own, and after it samples that were
     measured replace those of the image (:class:`DataConsistency`).
-    The released code mixes the items of a batch, and has a parameter of 2 x 224 x 112 in every cascade that nothing uses;
-    this has neither. Any matrix, number of frames, coils and items will do; time is circular in the convolutions, and
+    The released code mixes the items of a batch, and has a parameter of 2 x 224 x 112 in every cascade that nothing
+    uses; this has neither. Any matrix, number of frames, coils and items will do; time is circular in the convolutions, and
     begins and ends at the first and last frame in the recurrences.
     """
 
