@@ -81,8 +81,8 @@ RECIPES: Mapping[str, Mapping[str, Share]] = MappingProxyType(
 arXiv:2410.03624, on whole images, with the course's own VGG in place of VGG-19 and the released window of SSIM, of
 which the paper says nothing. ``hypercmr_released``: what that paper's code has; it needs the VGG-19 of
 ``cmr-course fetch vgg19``, and its regularisation grows with the unit of the data, which the files of the challenge fix
-and others do not. ``crunet``: of the code of Lyu et al. 2025, PMC12754836, with means over complex numbers, whose squared
-errors are twice those over real and imaginary parts; its first term is the second once more
+and others do not. ``crunet``: of the code of Lyu et al. 2025, PMC12754836, with means over complex numbers, whose
+squared errors are twice those over real and imaginary parts; its first term is the second once more
 (:func:`~cmr_course.losses.pixelwise.kspace_mse`), so that recipes may as well give ``mse`` a weight of 0.75.
 """
 

@@ -58,8 +58,8 @@ class CRUNetMR(Unrolled):
     CRUNet-MR without a bank. Every cascade is a :class:`CRUNet` with weights of its own, and after it samples that were
     measured replace those of the image (:class:`DataConsistency`).
     The released code mixes the items of a batch, and has a parameter of 2 x 224 x 112 in every cascade that nothing
-    uses; this has neither. Any matrix, number of frames, coils and items will do; time is circular in the convolutions, and
-    begins and ends at the first and last frame in the recurrences.
+    uses; this has neither. Any matrix, number of frames, coils and items will do; time is circular in the convolutions,
+    and begins and ends at the first and last frame in the recurrences.
     """
 
     def __init__(
