@@ -16,7 +16,7 @@ from cmr_course.validate import require, say
 
 CLASSICAL = ("zero-filled", "view-sharing", "grappa", "cg-sense", "kt-sparse-sense", "low-rank-sparse")
 """Every classical method, in the order of the book."""
-NETWORKS = ("3d-cnn", "cascade", "d5c5", "promptmr", "promptmr-plus", "hypercmr", "crnn")
+NETWORKS = ("3d-cnn", "cascade", "d5c5", "promptmr", "promptmr-plus", "hypercmr", "crnn", "crunet-ca")
 """Every network with course weights, in the order of the book."""
 EVERY = (*CLASSICAL, *NETWORKS)
 """Every method, in the order of the book. A new method is registered by its name here."""
@@ -134,7 +134,7 @@ def _learned() -> Design:
 
 def _chambers() -> Design:
     cells = [replace(ANCHOR, subject=s, view="4ch", mask=m) for s, m in product(TEST[:10], MASKS)]
-    methods = (*YARDSTICKS, "kt-sparse-sense", "cascade", "promptmr", "promptmr-plus", "hypercmr", "crnn")
+    methods = (*YARDSTICKS, "kt-sparse-sense", "cascade", "promptmr", "promptmr-plus", "hypercmr", "crnn", "crunet-ca")
     return Design("ten test subjects, four chambers, nominal R = 8, 128 x 128", tuple(cells), methods)
 
 

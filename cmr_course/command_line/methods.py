@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 HELP = (
     "zero-filled, zero-filled-rss, view-sharing, grappa, cg-sense, kt-sparse-sense, low-rank-sparse; a network with "
-    "course weights: 3d-cnn, cascade, d5c5, promptmr, promptmr-plus, hypercmr, crnn; a file of weights (.safetensors) "
-    "or a checkpoint (.pt) (cg-sense)"
+    "course weights: 3d-cnn, cascade, d5c5, promptmr, promptmr-plus, hypercmr, crnn, crunet-ca; a file of weights "
+    "(.safetensors) or a checkpoint (.pt) (cg-sense)"
 )
 """As in `benchmark.names`, which is not loaded for a help text."""
 FILES = (".safetensors", ".pt")
