@@ -9,23 +9,17 @@ own.
 
 from __future__ import annotations
 
-import argparse
 import json
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
-from statistics import median
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.plain_promptmr import PlainPromptMR
+from benchmarks.steps import asked, head, in_turn, noise, parser_of, peak, weights_and_gradients, write
 from cmr_course.acquisition import Acquisition
-from cmr_course.checkout import commit, device_name
 from cmr_course.networks import PromptMR, PromptMRPlus
 from cmr_course.networks.prompt_unet import UnetSettings
 from cmr_course.networks.promptmr import sensitivity_settings
@@ -33,7 +27,6 @@ from cmr_course.networks.sensitivity import HALF
 from cmr_course.sampling import uniform
 from cmr_course.workers import warm_up
 
-ROOT = Path(__file__).resolve().parents[1]
 FRAMES, COILS, MATRIX, ACS = 5, 10, (96, 128), 12
 """Frames, coils, (ky, kx) and calibration lines of the data."""
 KINDS = ("plain", "ours", "recomputed")
@@ -42,40 +35,36 @@ PLUS = ("plus", "plus, recomputed")
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = parser_of(__doc__, "promptmr_step.json", repeats=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", nargs=2, metavar=("KIND", "CASCADES"), help="print the peak of one step, in MiB")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "promptmr_step.json")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     warm_up()
     if options.memory:
-        print(json.dumps(peak(options.memory[0], int(options.memory[1]))))
+        kind, cascades = options.memory
+        print(json.dumps(peak(partial(steps, kind, int(cascades)))))
         return
-    told = {"commit": commit(), "device": device_name("cpu"), "threads": options.threads, "torch": torch.__version__}
     data = f"{FRAMES} frames, {COILS} coils, ky x kx {MATRIX[0]} x {MATRIX[1]}, 2 cascades, PromptMR's widths"
     memory = {
-        f"{kind}, {n} cascades": asked(kind, n, options.threads)
+        f"{kind}, {n} cascades": asked("benchmarks.promptmr_step", "--threads", options.threads, "--memory", kind, n)
         for kind, n in (*((k, 2) for k in (*KINDS, *PLUS)), (KINDS[-1], 12))
     }
-    weights = {f"{n} cascades": weights_and_gradients(n) for n in (2, 12)}
     found = {
-        **told,
+        **head(threads=options.threads),
         "data": data,
         "seconds": timed(options.repeats),
         "added_MiB": memory,
-        "of_which_weights_and_gradients_MiB": weights,
+        "of_which_weights_and_gradients_MiB": {
+            f"{n} cascades": weights_and_gradients(partial(PromptMR, n)) for n in (2, 12)
+        },
     }
-    options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    write(found, options.out)
 
 
 def example(generator: torch.Generator) -> Acquisition:
-    """Noise in k-space that falls off from the centre: what the network costs does not depend on what it sees."""
-    ky, kx = (torch.linspace(-1, 1, n) for n in MATRIX)
-    fall = 1 / (0.05 + (ky[:, None] ** 2 + kx**2).sqrt())
-    kspace = torch.randn(1, FRAMES, COILS, *MATRIX, dtype=torch.complex64, generator=generator) * fall
+    """Noise that falls off from the centre of k-space, and a mask of every fourth line."""
+    kspace = noise(FRAMES, COILS, MATRIX, generator)
     mask = uniform(MATRIX[0], 4, acs=ACS)
     return Acquisition.fully_sampled(kspace).undersample(mask)
 
@@ -140,46 +129,7 @@ def timed(repeats: int) -> dict[str, Any]:
         image, norm = shown[kind]
         torch.testing.assert_close(image, plain, rtol=1e-3, atol=1e-4 * float(plain.max()))
         assert abs(norm / gradient - 1) < 1e-3, f"{kind}: gradient of norm {norm}, want {gradient}"
-    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for _ in range(repeats):
-        for kind, step in kinds.items():
-            began = time.perf_counter()
-            step()
-            seconds[kind].append(time.perf_counter() - began)
-    medians = {kind: round(median(values), 3) for kind, values in seconds.items()}
-    return {**medians, "ratios": {kind: round(value / medians["plain"], 3) for kind, value in medians.items()}}
-
-
-def peak(kind: str, cascades: int) -> float:
-    """MiB that the second of two steps has added to the size of this process at most, over what it was without data."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step = steps(kind, cascades)
-    step()
-    step()
-    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
-
-
-def weights_and_gradients(cascades: int) -> float:
-    """MiB of PromptMR's parameters, and of the gradients of those that are trained."""
-    with torch.device("meta"):
-        network = PromptMR(cascades)
-    numbers = sum(p.numel() * (2 if p.requires_grad else 1) for p in network.parameters())
-    return round(numbers * 4 / 2**20, 1)
-
-
-def asked(kind: str, cascades: int, threads: int) -> float:
-    """:func:`peak` of a process of its own."""
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.promptmr_step",
-        "--threads",
-        str(threads),
-        "--memory",
-        kind,
-        str(cascades),
-    ]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+    return in_turn(kinds, repeats, against="plain")
 
 
 if __name__ == "__main__":
