@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.one_coil import measurement, psnr, series
 from cmr_course import simulation
 from cmr_course.acquisition import Acquisition, Truth
 from cmr_course.benchmark import Cell, measured
 from cmr_course.checkout import commit, device_name
 from cmr_course.encoding import Encoding
-from cmr_course.fourier import fft2c
 from cmr_course.networks import CRNNMRI
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,7 @@ def scores(fixture: Path, scales: tuple[float, ...]) -> dict[str, Any]:
         held = {name: torch.from_numpy(arrays[name]) for name in arrays.files if arrays[name].dtype.kind == "f"}
     state = {name.removeprefix("state/"): value for name, value in held.items() if name.startswith("state/")}
     network = CRNNMRI.from_released(state).eval().requires_grad_(False)
-    ring = (*encoded(held["in/k"], held["in/m"]), complex_of(held["in/gnd"]))
+    ring = (*measurement(held["in/k"], held["in/m"]), series(held["in/gnd"]))
     return {"ring": of_series(network, *ring, scales), "heart": of_heart(network, *measured(HEART), scales)}
 
 
@@ -71,8 +71,8 @@ def of_series(
     after = {}
     for scale in scales:
         steps = network.refine(scale * zero_filled, encoding, scale * zero_filled)
-        after[f"{scale:g}"] = [psnr(step / scale, truth) for step in steps]
-    return {"zero_filled": psnr(zero_filled, truth), "after_each_iteration": after}
+        after[f"{scale:g}"] = [round(psnr(step / scale, truth), 2) for step in steps]
+    return {"zero_filled": round(psnr(zero_filled, truth), 2), "after_each_iteration": after}
 
 
 def of_heart(network: CRNNMRI, acquired: Acquisition, truth: Truth, scales: tuple[float, ...]) -> dict[str, Any]:
@@ -81,24 +81,6 @@ def of_heart(network: CRNNMRI, acquired: Acquisition, truth: Truth, scales: tupl
     one = replace(acquired, kspace=acquired.kspace / acquired.scale)
     encoding = Encoding.of(one)
     return of_series(network, encoding, encoding.adjoint(one.kspace), truth.image / acquired.scale, scales)
-
-
-def psnr(image: Tensor, truth: Tensor) -> float:
-    """Of complex series over the whole of it, the peak that of the truth: the one of the weights' authors, dB."""
-    return round(float(10 * torch.log10(truth.abs().max() ** 2 / (image - truth).abs().square().mean())), 2)
-
-
-def encoded(k: Tensor, mask: Tensor) -> tuple[Encoding, Tensor]:
-    """The model of one coil and the zero-filled series of the fixture's k-space, whose centre is in its corner."""
-    kspace = fft2c(torch.fft.ifft2(complex_of(k), norm="ortho"))[:, :, None]
-    sampled = torch.fft.fftshift(complex_of(mask).real > 0.5, dim=(-2, -1))[:, :, None]
-    encoding = Encoding(torch.ones_like(kspace[:, :1]), sampled)
-    return encoding, encoding.adjoint(kspace)
-
-
-def complex_of(pairs: Tensor) -> Tensor:
-    """(1, 2, y, x, frame), real and imaginary part along axis 1, to (1, frame, y, x)."""
-    return torch.complex(pairs[:, 0], pairs[:, 1]).movedim(-1, 1)
 
 
 if __name__ == "__main__":

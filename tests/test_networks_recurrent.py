@@ -17,6 +17,7 @@ from cmr_course.acquisition import Acquisition
 from cmr_course.encoding import Encoding
 from cmr_course.fourier import ifft2c
 from cmr_course.networks import CRNNMRI, CRUNetMR, FeatureBank, build
+from cmr_course.networks.crnn import released_name as released_by_crnn
 from cmr_course.networks.crunet import CRUNet, released_name
 from cmr_course.networks.feature_bank import Maps
 from cmr_course.networks.recurrent import Recurrence, SpaceTime, same
@@ -283,8 +284,12 @@ def test_released_names_there_and_back():
     again = CRUNetMR.from_released(released).eval()
     assert torch.equal(again(acquired()).image, network(acquired()).image)
     del released["cascades.1.conv.bias"]
-    with pytest.raises(ValueError, match=r"state: is of another network: lacks cascades.1.conv.bias"):
+    with pytest.raises(ValueError, match=r"is of another configuration: lacks cascades\.1\.conv\.bias"):
         CRUNetMR.from_released(released)
+    other = {released_by_crnn(name, 4): value for name, value in crnn().state_dict().items()}
+    other["conv1_h.weight"] = torch.zeros(5, 5, 5, 5)
+    with pytest.raises(ValueError, match=r"differs in shape: conv1_h\.weight \(5, 5, 5, 5\) for \(5, 5, 3, 3\)"):
+        CRNNMRI.from_released(other)
     with pytest.raises(ValueError, match=r"state: got a …, want cascades.0.conv0.weight"):
         CRUNetMR.from_released({"a": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"state: got a …, want bcrnn.CRNN_model.i2h.weight"):

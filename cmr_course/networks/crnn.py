@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from cmr_course.encoding import Encoding
 from cmr_course.networks.channels import to_channels, to_complex
 from cmr_course.networks.consistency import DataConsistency, require_normalised
 from cmr_course.networks.recurrent import Frames, Recurrence, remembered, same, to_frames, to_series
+from cmr_course.networks.released import load_named
 from cmr_course.networks.start import Start
 from cmr_course.networks.unrolled import Image, Unrolled
 from cmr_course.validate import require, require_positive, require_whole
@@ -64,11 +66,7 @@ class CRNNMRI(Unrolled):
         layers = 1 + sum(name.endswith("_x.weight") for name in state)
         filters = len(state["bcrnn.CRNN_model.i2h.weight"])
         network = cls(iterations, layers, filters, trust=trust, intensity=intensity)
-        wanted = {name: released_name(name, layers) for name in network.state_dict()}
-        lacks, more = sorted({*wanted.values()} - state.keys()), sorted(state.keys() - {*wanted.values()})
-        told = [f"{what} {', '.join(found[:3])}" for what, found in (("lacks", lacks), ("has", more)) if found]
-        require(not told, f"state: is of another network: {'; '.join(told)}")
-        network.load_state_dict({ours: state[theirs] for ours, theirs in wanted.items()})
+        load_named(network, state, partial(released_name, layers=layers), axes=Tensor.clone)
         return network
 
     def forward(self, acquisition: Acquisition) -> Reconstruction:

@@ -16,6 +16,7 @@ from cmr_course.networks.channels import to_channels, to_complex
 from cmr_course.networks.consistency import DataConsistency, require_normalised
 from cmr_course.networks.feature_bank import FeatureBank, Fusion, Maps
 from cmr_course.networks.recurrent import Direction, Frames, Recurrence, SpaceTime, same, to_frames, to_series
+from cmr_course.networks.released import load_named
 from cmr_course.networks.unrolled import Image, Unrolled
 from cmr_course.validate import require, require_whole
 
@@ -83,14 +84,7 @@ class CRUNetMR(Unrolled):
         known = bool(numbers) and "cascades.0.conv0.weight" in released
         require(known, f"state: got {', '.join(sorted(state)[:3])} …, want cascades.0.conv0.weight and the like")
         network = cls(max(numbers) + 1, len(released["cascades.0.conv0.weight"]))
-        wanted = {released_name(name): name for name in network.state_dict()}
-        lacks, more = sorted(wanted.keys() - released.keys()), sorted(released.keys() - wanted.keys())
-        told = [f"{what} {', '.join(found[:3])}" for what, found in (("lacks", lacks), ("has", more)) if found]
-        require(not told, f"state: is of another network: {'; '.join(told)}")
-        turned = {name: released[theirs] for theirs, name in wanted.items()}
-        network.load_state_dict(
-            {name: value.transpose(-1, -2).contiguous() if value.ndim == 4 else value for name, value in turned.items()}
-        )
+        load_named(network, released, released_name)
         return network
 
     def start(self, acquisition: Acquisition, encoding: Encoding, measured: Image) -> Image:

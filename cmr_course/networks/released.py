@@ -1,6 +1,7 @@
-"""State dicts of the released PromptMR and PromptMR+ as ours, and back.
+"""State dicts of released codes as ours; of PromptMR and PromptMR+ also back.
 
-Their k-space has phase encoding along the last axis, ours along the second to last: kernels and prompts are transposed.
+The k-space of PromptMR, PromptMR+ and CRUNet-MR has phase encoding along the last axis, ours along the second to last:
+kernels and prompts are transposed.
 """
 
 from __future__ import annotations
@@ -137,6 +138,25 @@ def load_released(network: nn.Module, state: State, name_of: Callable[[str], str
     afterwards.
     """
     _adapt(network, state, name_of)
+    load_named(network, state, name_of)
+
+
+def turned(tensor: Tensor) -> Tensor:
+    """A kernel or prompts with the other order of axes; prompts have an axis more in the released code."""
+    if tensor.ndim == 5:
+        return tensor[0].transpose(-1, -2).contiguous()
+    if tensor.ndim < 4:
+        return tensor.clone()
+    return tensor.transpose(-1, -2).contiguous()
+
+
+def load_named(
+    network: nn.Module, state: State, name_of: Callable[[str], str], axes: Callable[[Tensor], Tensor] = turned
+) -> None:
+    """Give `network` the parameters that `state` has by the names `name_of`; ValueError that names those which differ.
+
+    axes: from the released order of them to ours.
+    """
     own = network.state_dict()
     wanted = {name_of(name): name for name in own}
     told = [
@@ -144,12 +164,12 @@ def load_released(network: nn.Module, state: State, name_of: Callable[[str], str
         for title, found in (
             ("lacks", sorted(wanted.keys() - state.keys())),
             ("has too much", sorted(state.keys() - wanted.keys())),
-            ("differs in shape:", list(_other_shapes(own, state, wanted))),
+            ("differs in shape:", list(_other_shapes(own, state, wanted, axes))),
         )
         if found
     ]
     require(not told, f"checkpoint: is of another configuration: {'; '.join(told)}")
-    network.load_state_dict({name: _turned(state[theirs]) for theirs, name in wanted.items()})
+    network.load_state_dict({name: axes(state[theirs]) for theirs, name in wanted.items()})
 
 
 def to_released(network: nn.Module) -> dict[str, Tensor]:
@@ -163,24 +183,15 @@ def to_released(network: nn.Module) -> dict[str, Tensor]:
     slopes = {float(value) for name, value in own.items() if "rectifier" in name and not private.search(name)}
     wanted = "want one, which the released code shares between all blocks but the first of each U-Net"
     require(len(slopes) < 2, f"slopes: got {len(slopes)} different ones, {wanted}")
-    turned = {name: _turned(value) for name, value in own.items()}
-    return {
-        released_name(name): value[None] if name.endswith("components") else value for name, value in turned.items()
-    }
+    back = {name: turned(value) for name, value in own.items()}
+    return {released_name(name): value[None] if name.endswith("components") else value for name, value in back.items()}
 
 
-def _turned(tensor: Tensor) -> Tensor:
-    """A kernel or prompts with the other order of axes; prompts have an axis more in the released code."""
-    if tensor.ndim == 5:
-        return tensor[0].transpose(-1, -2).contiguous()
-    if tensor.ndim < 4:
-        return tensor.clone()
-    return tensor.transpose(-1, -2).contiguous()
-
-
-def _other_shapes(own: State, state: State, wanted: Mapping[str, str]) -> Iterator[str]:
+def _other_shapes(
+    own: State, state: State, wanted: Mapping[str, str], axes: Callable[[Tensor], Tensor]
+) -> Iterator[str]:
     for theirs, name in sorted(wanted.items()):
-        if theirs in state and _turned(state[theirs]).shape != own[name].shape:
+        if theirs in state and axes(state[theirs]).shape != own[name].shape:
             yield f"{theirs} {tuple(state[theirs].shape)} for {tuple(own[name].shape)}"
 
 

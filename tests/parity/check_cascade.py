@@ -7,37 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmr_course.encoding import Encoding
-from cmr_course.fourier import fft2c
+from benchmarks.one_coil import measurement, series
 from cmr_course.networks import D5C5, DataConsistency
 from tests.parity.runner import Fixture, check, close
-
-
-def series(pairs: Tensor) -> Tensor:
-    """(n, 2, y, x) or (n, 2, y, x, frame), real and imaginary part along axis 1 -> complex (n, frame, y, x)."""
-    image = torch.complex(pairs[:, 0], pairs[:, 1])
-    return image[:, None] if image.ndim == 3 else image.movedim(-1, 1)
 
 
 def pairs(image: Tensor, like: Tensor) -> Tensor:
     """The inverse of :func:`series`."""
     frames = image[:, 0] if like.ndim == 4 else image.movedim(1, -1)
     return torch.stack([frames.real, frames.imag], 1)
-
-
-def centred(kspace: Tensor) -> Tensor:
-    """The k-space that our transform gives of the image behind an uncentred `kspace`."""
-    return fft2c(torch.fft.ifft2(kspace, norm="ortho"))
-
-
-def measurement(k: Tensor, mask: Tensor) -> tuple[Encoding, Tensor]:
-    """The model of one coil, and the zero-filled image."""
-    sampled = torch.fft.fftshift(series(mask).real > 0.5, dim=(-2, -1))[:, :, None]
-    # Ours transforms images whose centre is in the middle; a shift of the image turns the phase of k-space, which
-    # `centred` accounts for.
-    kspace = centred(series(k))[:, :, None]
-    encoding = Encoding(torch.ones_like(kspace[:, :1]), sampled)
-    return encoding, encoding.adjoint(kspace)
 
 
 @check("crnn_dataconsistency")

@@ -5,23 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from benchmarks.one_coil import measurement, psnr, series
 from cmr_course.encoding import Encoding
 from cmr_course.fourier import fft2c
 from cmr_course.losses import PartsSSIMLoss
 from cmr_course.networks import CRNNMRI, CRUNetMR
 from cmr_course.networks import crunet as crunet_room
 from cmr_course.networks.crnn import released_name
-from tests.parity.check_cascade import measurement, pairs, series
+from tests.parity.check_cascade import pairs
 from tests.parity.runner import Fixture, check, close
 
 
 def state_of(fixture: Fixture) -> dict[str, Tensor]:
     return {name.removeprefix("state/"): fixture[name] for name in fixture.names if name.startswith("state/")}
-
-
-def psnr(image: Tensor, truth: Tensor) -> float:
-    """Of complex series, over the whole of it, with its largest magnitude as peak."""
-    return float(10 * torch.log10(truth.abs().max() ** 2 / (image - truth).abs().square().mean()))
 
 
 @check("crnn_pretrained")
