@@ -168,6 +168,27 @@ def test_every_parameter_gets_a_gradient_and_recomputing_changes_nothing(name):
     assert distance(gradients[1], gradients[0]) < 1e-4
 
 
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_what_recomputing_keeps_grows_by_the_maps_of_a_cascade(fusion):
+    """Not by all maps of the cascades before, side by side, which the bank makes again, too."""
+    data, kept = acquired(), []
+    for cascades in (2, 3, 4, 5):
+        network = crunet(cascades=cascades, fusion=fusion).train()
+        network.recompute = True
+        blocks: dict[int, int] = {}
+
+        def keep(tensor: Tensor, blocks: dict[int, int] = blocks) -> Tensor:
+            blocks[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            image = network(data).image
+        kept.append(sum(blocks.values()))
+        del image
+    steps = [more - less for less, more in pairwise(kept)]
+    assert max(steps) <= 1.05 * min(steps)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_half_precision_trains_to_about_the_same_gradient(name):
     data = acquired(frames=3, coils=2, shape=(16, 18))

@@ -103,16 +103,20 @@ class CRUNetMR(Unrolled):
         images: list[Image] = []
         kept: list[Maps] = []
         for cascade, consistency in zip(self.stages, self.consistencies, strict=True):
-            carried = self.bank(kept)
             seen = to_channels(image)
-            given = () if carried is None else carried.levels()
+            asked = cascade, seen, (*kept,)
             again = self.recompute and torch.is_grad_enabled()
-            change, *maps = checkpoint(cascade, seen, *given, use_reentrant=False) if again else cascade(seen, *given)
+            change, *maps = checkpoint(self._run, *asked, use_reentrant=False) if again else self._run(*asked)
             # What a cascade adds may be bfloat16; images and data consistency never are.
             image = consistency(image + to_complex(change.to(seen.dtype)), encoding, measured)
             images.append(image)
             kept.append(Maps(*maps))
         return tuple(images), tuple(kept)
+
+    def _run(self, cascade: nn.Module, seen: Tensor, kept: tuple[Maps, ...]) -> tuple[Tensor, ...]:
+        """A cascade with what the bank makes of the maps `kept`, which is made again, too, where that is asked for."""
+        carried = self.bank(kept)
+        return cascade(seen, *(() if carried is None else carried.levels()))
 
 
 class Unit(nn.Module):
