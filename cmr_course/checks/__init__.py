@@ -32,11 +32,13 @@ from cmr_course.checks.quality import (
     check_subjects_needed,
 )
 from cmr_course.checks.recurrence import check_both_ways, check_crnn_parameters, check_sweep
+from cmr_course.checks.remembering import check_bank_parameters, check_daggers, check_fuse
 from cmr_course.checks.spectrum import check_centred_fourier, check_low_pass
 
 __all__ = [
     "CheckError",
     "check_adjoint",
+    "check_bank_parameters",
     "check_best_step",
     "check_best_trust",
     "check_both_ways",
@@ -45,9 +47,11 @@ __all__ = [
     "check_conjugate_gradient",
     "check_consistent_samples",
     "check_crnn_parameters",
+    "check_daggers",
     "check_edge_share",
     "check_ejection_fraction",
     "check_flip_angle",
+    "check_fuse",
     "check_high_pass",
     "check_is_affine",
     "check_lent_samples",
