@@ -314,12 +314,13 @@ class Truth(_Record):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reconstruction(_Record):
-    """What a method returns: the image, and where it has them k-space, maps, the image after each step, features."""
+    """What a method returns: the image, and where it has them k-space, maps, what each step leaves, features."""
 
     image: Complex[Tensor, "batch frame y x"]
     kspace: Complex[Tensor, "batch frame coil ky kx"] | None = None
     sensitivities: Complex[Tensor, "batch map_frame coil y x"] | None = None
     steps: tuple[Complex[Tensor, "batch frame y x"], ...] | None = None
+    step_kspaces: tuple[Complex[Tensor, "batch frame coil ky kx"], ...] | None = None
     features: Any = None
 
     def __post_init__(self) -> None:

@@ -14,7 +14,9 @@ from cmr_course.networks.consistency import DataConsistency
 from cmr_course.networks.crnn import CRNNMRI
 from cmr_course.networks.crunet import CRUNetMR
 from cmr_course.networks.d5c5 import D5C5
+from cmr_course.networks.discriminator import PatchDiscriminator
 from cmr_course.networks.feature_bank import FeatureBank
+from cmr_course.networks.genre import GENRECMR
 from cmr_course.networks.promptmr import PromptMR
 from cmr_course.networks.promptmr_plus import PromptMRPlus
 from cmr_course.networks.unrolled import Unrolled
@@ -30,6 +32,7 @@ NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
         "promptmr-plus": PromptMRPlus,
         "crnn": CRNNMRI,
         "crunet": CRUNetMR,
+        "genre-cmr": GENRECMR,
     }
 )
 """What makes each network, by the name that recipes and weights use."""
@@ -47,11 +50,13 @@ __all__ = [
     "CNN3D",
     "CRNNMRI",
     "D5C5",
+    "GENRECMR",
     "NETWORKS",
     "CRUNetMR",
     "Cascade",
     "DataConsistency",
     "FeatureBank",
+    "PatchDiscriminator",
     "PromptMR",
     "PromptMRPlus",
     "Unrolled",

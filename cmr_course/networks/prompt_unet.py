@@ -161,6 +161,13 @@ class PromptUnet(nn.Module):
         history: of the cascades before, newest first along the channels; None in the first one, which repeats its own
         features. Without ``settings.history`` there is none.
         """
+        found, kept = self.decoded(x, history)
+        return self.last(found), kept
+
+    def decoded(
+        self, x: Float[Tensor, "batch before y x"], history: History | None = None
+    ) -> tuple[Float[Tensor, "batch first y x"], History]:
+        """What the last convolution sees, and the history, both as :meth:`remembering` has them."""
         require(
             x.shape[-2] % STRIDE == 0 and x.shape[-1] % STRIDE == 0,
             f"x: got {tuple(x.shape[-2:])} pixels, want multiples of {STRIDE}",
@@ -181,7 +188,7 @@ class PromptUnet(nn.Module):
                 kept.insert(0, torch.cat([x, before[:, : -x.shape[1]]], 1))
                 x = decoder.remember(x, before)
             x = decoder(x, prompt, self.skips[level](skips[level]))
-        return self.last(x), tuple(kept)
+        return x, tuple(kept)
 
     def prompt_weights(self, x: Float[Tensor, "batch before y x"]) -> tuple[Float[Tensor, "batch component"], ...]:
         """Weights of the prompts' components at levels 1 to 3, as :meth:`forward` takes them for `x`."""
@@ -261,11 +268,20 @@ class NormalisedUnet(nn.Module):
     ) -> tuple[Complex[Tensor, "batch channel y x"], History]:
         """The output and the history, as :meth:`PromptUnet.remembering`."""
         seen, mean, deviation = self.normalised(image)
-        y, x = image.shape[-2:]
-        top, left = -y % STRIDE // 2, -x % STRIDE // 2
         out, kept = self.unet.remembering(seen, history)
-        out = out[..., top : top + y, left : left + x].to(mean.dtype)
-        return unstacked(out * deviation + mean), kept
+        return _as_it_was(out, image, mean, deviation), kept
+
+    def adding(
+        self, image: Complex[Tensor, "batch channel y x"], earlier: Float[Tensor, "batch first _ _"] | None = None
+    ) -> tuple[Complex[Tensor, "batch channel y x"], Float[Tensor, "batch first _ _"]]:
+        """The output, and the decoder's finest features, with `earlier` ones added before the last convolution.
+
+        Features have the size of the padded image.
+        """
+        seen, mean, deviation = self.normalised(image)
+        found, _ = self.unet.decoded(seen)
+        found = found if earlier is None else found + earlier
+        return _as_it_was(self.unet.last(found), image, mean, deviation), found
 
     def normalised(
         self, image: Complex[Tensor, "batch channel y x"]
@@ -282,6 +298,16 @@ class NormalisedUnet(nn.Module):
         y, x = -image.shape[-2] % STRIDE, -image.shape[-1] % STRIDE
         padded = pad(real, (x // 2, x - x // 2, y // 2, y - y // 2))
         return padded.contiguous(memory_format=torch.channels_last), mean, deviation
+
+
+def _as_it_was(
+    out: Float[Tensor, "batch _ _ _"], image: Complex[Tensor, "batch channel y x"], mean: Tensor, deviation: Tensor
+) -> Complex[Tensor, "batch channel y x"]:
+    """`out` without padding, with mean and deviation put back, complex."""
+    y, x = image.shape[-2:]
+    top, left = -y % STRIDE // 2, -x % STRIDE // 2
+    inside = out[..., top : top + y, left : left + x].to(mean.dtype)
+    return unstacked(inside * deviation + mean)
 
 
 def _prompt(settings: UnetSettings, level: int, generator: torch.Generator | None) -> PromptBlock:

@@ -39,7 +39,60 @@ class Prompted(Windowed):
         return frozenset(f"{name}.components" for name, one in blocks if not one.components.requires_grad)
 
 
-class PromptMR(Prompted):
+class InKspace(Prompted):
+    """What PromptMR and GENRE-CMR share: their state is the k-space of all coils, their maps are their own.
+
+    settings, sensitivity, centre, whole, maps_together: of the maps' network, see :class:`PromptMR`. generator: prompts
+    are drawn from it, those of the maps first.
+    """
+
+    def __init__(
+        self,
+        frames: int,
+        settings: UnetSettings,
+        sensitivity: UnetSettings | Mapping[str, Any] | None,
+        *,
+        centre: Centre,
+        whole: bool,
+        maps_together: int | None,
+        together: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(frames, together)
+        require(not settings.history, f"history: got {settings.history}, want 0: only PromptMR+ remembers cascades")
+        self.maps = SensitivityNetwork(
+            sensitivity_settings(sensitivity, settings),
+            centre=centre,
+            whole=whole,
+            together=maps_together,
+            generator=generator,
+        )
+
+    def scaled(self, windows: Acquisition) -> tuple[Kspace, Float[Tensor, "batch 1 1 1"], Kspace | None]:
+        """K-space divided by its scale, the scale, and maps of all frames where they are known."""
+        assert windows.scale is not None
+        scale = windows.scale.to(windows.kspace.real.dtype)[:, None, None, None]
+        known = windows.sensitivities
+        if known is not None:  # of a series of one frame there is one map for the whole window
+            known = known.expand(-1, self.frames, -1, -1, -1)
+        return windows.kspace / scale[..., None], scale, known
+
+    def maps_of(self, acquisition: Acquisition) -> Kspace:
+        """Its own maps of each frame, which do not depend on the frames around it: made once, not in every window."""
+        assert acquisition.scale is not None
+        scale = acquisition.scale.to(acquisition.kspace.real.dtype)[:, None, None, None, None]
+        kspace, mask = acquisition.kspace / scale, acquisition.mask.expand(-1, acquisition.n_frames, -1, -1, -1)
+        few = self.frames * self.together  # as many frames at once as the windows that are run together have
+        return torch.cat(
+            [
+                self.maps(*parts, acquisition.acs)
+                for parts in zip(kspace.split(few, 1), mask.split(few, 1), strict=True)
+            ],
+            1,
+        )
+
+
+class PromptMR(InKspace):
     """Xin et al. 2023 (arXiv:2309.13839): k ← k − λ M (k − k₀) − F(S · U(Sᴴ F⁻¹ k)), as many times as cascades.
 
     k is the k-space of all coils and of five neighbouring frames, k₀ what was measured, M the mask, S maps that a
@@ -68,19 +121,11 @@ class PromptMR(Prompted):
         together: int = 1,
         prompt_seed: int = 0,
     ) -> None:
-        super().__init__(frames, together)
         require_whole("cascades", cascades)
         require_whole("prompt_seed", prompt_seed, 0)
-        generator = torch.Generator().manual_seed(prompt_seed)
-        settings = UnetSettings.of(unet)
-        require(not settings.history, f"history: got {settings.history}, want 0: only PromptMR+ remembers cascades")
-        self.maps = SensitivityNetwork(
-            sensitivity_settings(sensitivity, settings),
-            centre=centre,
-            whole=whole,
-            together=maps_together,
-            generator=generator,
-        )
+        generator, settings = torch.Generator().manual_seed(prompt_seed), UnetSettings.of(unet)
+        alike = {"centre": centre, "whole": whole, "maps_together": maps_together, "together": together}
+        super().__init__(frames, settings, sensitivity, **alike, generator=generator)  # type: ignore[arg-type]
         self.cascades = nn.ModuleList(Step(frames, settings, generator) for _ in range(cascades))
 
     @classmethod
@@ -100,12 +145,8 @@ class PromptMR(Prompted):
 
     def middle(self, windows: Acquisition) -> Reconstruction:
         """The middle frame of each window; outside of training also the one after each cascade, as `steps`."""
-        assert windows.scale is not None
-        scale = windows.scale.to(windows.kspace.real.dtype)[:, None, None, None]
-        known = windows.sensitivities
-        if known is not None:  # of a series of one frame there is one map for the whole window
-            known = known.expand(-1, self.frames, -1, -1, -1)
-        maps, found = self.refine(windows.kspace / scale[..., None], windows.mask, windows.acs, known)
+        kspace, scale, known = self.scaled(windows)
+        maps, found = self.refine(kspace, windows.mask, windows.acs, known)
         middle = slice(self.frames // 2, self.frames // 2 + 1)
         last = found.whole(found.steps[-1][:, middle])
         kept = () if self.training else found.steps
@@ -115,20 +156,6 @@ class PromptMR(Prompted):
             kspace=last * scale[..., None],
             sensitivities=maps[:, middle],
             steps=tuple(steps) or None,
-        )
-
-    def maps_of(self, acquisition: Acquisition) -> Kspace:
-        """Its own maps of each frame, which do not depend on the frames around it: made once, not in every window."""
-        assert acquisition.scale is not None
-        scale = acquisition.scale.to(acquisition.kspace.real.dtype)[:, None, None, None, None]
-        kspace, mask = acquisition.kspace / scale, acquisition.mask.expand(-1, acquisition.n_frames, -1, -1, -1)
-        few = self.frames * self.together  # as many frames at once as the windows that are run together have
-        return torch.cat(
-            [
-                self.maps(*parts, acquisition.acs)
-                for parts in zip(kspace.split(few, 1), mask.split(few, 1), strict=True)
-            ],
-            1,
         )
 
     def refine(
