@@ -67,7 +67,12 @@ DATA = [
 ]
 WEIGHTS = st.floats(1e-6, 1e6)
 TERMS = st.fixed_dictionaries(
-    {}, optional={"weight": WEIGHTS, "settings": st.fixed_dictionaries({}, optional={"alpha": st.floats(0, 1)})}
+    {},
+    optional={
+        "weight": WEIGHTS,
+        "settings": st.fixed_dictionaries({}, optional={"alpha": st.floats(0, 1)}),
+        "every_step": st.booleans(),
+    },
 )
 LOSSES = st.dictionaries(st.sampled_from(["l1", "mse"]), WEIGHTS, min_size=1)
 RECIPES = st.fixed_dictionaries(
@@ -93,7 +98,7 @@ def test_what_is_written_is_read_back(plain):
     assert Recipe.of(yaml.safe_load(recipe.text())) == recipe
     assert all(recipe.plain()[name] == plain[name] for name in ("name", "steps"))
     for name, given_ in plain["losses"].items():
-        wanted = {"weight": 1.0, "settings": {}} | given_ if isinstance(given_, dict) else given_
+        wanted = {"weight": 1.0, "settings": {}, "every_step": False} | given_ if isinstance(given_, dict) else given_
         assert recipe.plain()["losses"][name] == wanted
 
 

@@ -197,10 +197,14 @@ class Network:
 
 @dataclass(frozen=True)
 class Term:
-    """A loss with settings of its own. weight: of it in the sum. settings: where they are not the usual."""
+    """A loss with settings of its own. weight: of it in the sum. settings: where they are not the usual.
+
+    every_step: of what every step of an unrolled network has left, summed, and not of the last one alone.
+    """
 
     weight: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    every_step: bool = False
 
 
 @dataclass(frozen=True)

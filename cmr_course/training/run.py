@@ -18,6 +18,7 @@ from tqdm import tqdm
 from cmr_course.data import stream
 from cmr_course.losses import Loss, loss_at, total
 from cmr_course.losses import build as build_loss
+from cmr_course.losses.every_step import EveryStep
 from cmr_course.networks import Unrolled, Windowed, build
 from cmr_course.training.checkpoints import BEST, LAST, Checkpoint, atomically, versions
 from cmr_course.training.datasets import Source, batches, source_of, steps_in_epoch
@@ -266,9 +267,10 @@ def losses_of(recipe: Recipe, device: torch.device) -> dict[str, tuple[float, Lo
     """The recipe's losses, with their weights; those with tensors of their own on `device`."""
     losses = {}
     for name, term in recipe.losses.items():
-        weight, settings = (term.weight, term.settings) if isinstance(term, Term) else (term, {})
-        loss = build_loss(name, settings)
-        losses[name] = (weight, loss.to(device) if isinstance(loss, nn.Module) else loss)
+        asked = term if isinstance(term, Term) else Term(term)
+        loss = build_loss(name, asked.settings)
+        loss = EveryStep(loss) if asked.every_step else loss
+        losses[name] = (asked.weight, loss.to(device) if isinstance(loss, nn.Module) else loss)
     return losses
 
 
