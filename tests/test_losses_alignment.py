@@ -329,6 +329,19 @@ def test_a_long_training_with_strange_samples_never_has_nan(dtype, covariance, g
         assert all(bool(torch.isfinite(one.grad).all()) for one in features)
 
 
+def test_a_memory_of_one_precision_serves_another(generator):
+    """The largest number of float32 is none of bfloat16's."""
+    loss = AlignmentLoss()
+    largest = torch.full((1, 2, 3), torch.finfo(torch.float32).max)
+    for about in (D1, D2):
+        of(loss, largest, about)
+    current = drawn(generator, 1, 2, 3, dtype=torch.bfloat16).requires_grad_()
+    value = of(loss, current)
+    value.backward()
+    assert bool(torch.isfinite(value.detach()) & torch.isfinite(current.grad).all())
+    assert value.item() > 0
+
+
 def test_the_state_goes_on_where_it_was(generator):
     """Through a file that holds nothing but tensors and plain types."""
     samples = [(drawn(generator, 1, 4, 3), drawn(generator, 1, 4, 5)) for _ in range(6)]

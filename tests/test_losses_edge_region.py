@@ -89,10 +89,11 @@ def test_the_mask_is_that_of_the_equations(generator):
     _, reference = pair(generator, 1, 1, 20, 21)
     along_y, along_x = sobel(reference.abs()[0, 0])
     edges = (along_y**2 + along_x**2).sqrt()
-    mean = avg_pool2d(edges[None, None], 5, stride=1)
+    rows, columns = (torch.arange(-2, n + 2).clamp(0, n - 1) for n in edges.shape)  # it repeats its last pixel
+    mean = avg_pool2d(edges[rows][:, columns][None, None], 5, stride=1)
     got = smoothed_edges(reference.abs())
     assert got.shape == (1, 1, 20, 21)
-    torch.testing.assert_close(got[..., 2:-2, 2:-2], mean)
+    torch.testing.assert_close(got, mean)
     wanted = (got >= torch.quantile(got, 0.9)).double()
     assert torch.equal(EdgeRegionLoss(0.1).mask(reference, bare(reference)), wanted)
 
@@ -155,7 +156,7 @@ def test_a_batch_is_the_mean_of_its_series(generator):
 
 @pytest.mark.parametrize("settings", [{}, {"threshold": 0.2}, {"window": "gaussian", "share": 0.5}])
 def test_gradients_are_right(settings, generator):
-    image, reference = pair(generator, 1, 1, 12, 11)
+    image, reference = pair(generator, 1, 1, 11, 11 if "window" in settings else 7)
     loss = EdgeRegionLoss(**settings)
     assert torch.autograd.gradcheck(lambda one: of(loss, one, reference), (image.clone().requires_grad_(),))
 

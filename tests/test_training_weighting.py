@@ -99,6 +99,12 @@ def test_a_loss_that_is_zero_at_first_begins_when_it_is_not():
     assert later.running["alignment"].count == 3
 
 
+def test_a_loss_that_is_next_to_nothing_at_first_is_no_past_either():
+    weighting = fed((1.0, 5e-324, 1e-29), (1.5, 1.0, 1e6), (1.0, 2.0, 1.0))
+    assert weighting.running["edge_region"].count == 2
+    assert sum(weighting.weights().values()) == pytest.approx(1)
+
+
 def test_weights_do_not_change_between_updates_and_are_copies():
     weighting = fed((1, 2, 3), (2, 2, 4))
     first = weighting.weights()

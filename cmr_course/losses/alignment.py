@@ -87,9 +87,15 @@ def divergence(
     neither one sample, equal ones, nor 1e30 beside 1e-30 has an infinite divergence. Differences below what bfloat16
     tells apart, or below 1e-12, hardly count. In float64 the squares of all that float32 and bfloat16 hold are finite.
     """
-    (mean_a, cov_a), (mean_b, cov_b) = (moments(vectors.double(), covariance) for vectors in (first, second))
+    return _compared(*moments(first.double(), covariance), *moments(second.double(), covariance), floor, shrinkage)
+
+
+def _compared(
+    mean_a: Mean, cov_a: Covariance, mean_b: Mean, cov_b: Covariance, floor: float, shrinkage: float
+) -> Divergence:
+    """:func:`divergence` of two sets with these moments."""
     middle, half = (mean_a + mean_b) / 2, (mean_a - mean_b) / 2
-    matrices = covariance != "diagonal"
+    matrices = cov_a.ndim > mean_a.ndim
     variance = (cov_a + cov_b) / 2
     spread = (variance.diagonal(dim1=-2, dim2=-1) if matrices else variance) + half.square()
     unit = (spread + ROUNDING * (spread + middle.square()) + TINY).sqrt()
@@ -166,12 +172,12 @@ class AlignmentLoss(nn.Module):
         """Mean over pairs of domains at one step."""
         if not others:
             return current[:0].double().sum()  # zero whatever the features are, and part of the graph
-        known = {other: self.banks[other][step].to(current.device) for other in (*others, name) if other in self.banks}
-        own = torch.cat([known[name].to(current), current]) if name in known else current
-        pairs = [(known[other], own) for other in others]
-        pairs += [(known[a], known[b]) for a, b in combinations(others, 2)]
-        settings = (self.covariance, self.floor, self.shrinkage)
-        return torch.stack([divergence(a, b, *settings) for a, b in pairs]).mean()
+        past = {one: self.banks[one][step].to(current.device).double() for one in (name, *others) if one in self.banks}
+        own = torch.cat([past[name], current.double()]) if name in past else current.double()
+        each = [moments(vectors, self.covariance) for vectors in (own, *(past[other] for other in others))]
+        mean, cov = (torch.stack(parts) for parts in zip(*each, strict=True))
+        a, b = (list(side) for side in zip(*combinations(range(len(each)), 2), strict=True))
+        return _compared(mean[a], cov[a], mean[b], cov[b], self.floor, self.shrinkage).mean()
 
     def _remember(self, name: str, current: Bank) -> None:
         """Keep the latest vectors of a domain, and that it was there."""

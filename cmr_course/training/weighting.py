@@ -9,6 +9,9 @@ from typing import Any
 
 from cmr_course.validate import is_number, is_whole, require, say
 
+SMALLEST = 1e-30
+"""A first loss below this counts as zero: a later one may be too many times as large for a number."""
+
 
 @dataclass
 class Running:
@@ -21,7 +24,7 @@ class Running:
 
     def add(self, loss: float) -> None:
         """Count one more value. Zeros before the first value above zero do not count: there is no ratio to them."""
-        if self.count == 0 and loss == 0:
+        if self.count == 0 and loss < SMALLEST:
             return
         ratio = 1.0 if self.count == 0 else loss / self.mean
         self.count += 1
