@@ -27,8 +27,19 @@ def needs_settings(name: str) -> bool:
     return False
 
 
-APART = ("ssim", "parts_ssim", "eagle", "vgg", "vgg_chain", "kspace_fidelity", "kspace_regularisation")
-"""Losses that need larger images than those here, k-space or a file; they have tests of their own."""
+APART = (
+    "ssim",
+    "parts_ssim",
+    "eagle",
+    "vgg",
+    "vgg_chain",
+    "kspace_fidelity",
+    "kspace_regularisation",
+    "physics",
+    "edge_region",
+    "alignment",
+)
+"""Losses that need larger images than those here, k-space, features or a file; they have tests of their own."""
 PLAIN = tuple(name for name in LOSSES if not needs_settings(name) and name not in APART)
 
 

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from cmr_course.losses.alignment import AlignmentLoss
 from cmr_course.losses.eagle import EagleLoss
+from cmr_course.losses.edge_region import EdgeRegionLoss
 from cmr_course.losses.kspace import KspaceFidelity, KspaceRegularisation
 from cmr_course.losses.magnitude import EdgeLoss, PerceptualLoss, Scheduled, loss_at, magnitude_mse
+from cmr_course.losses.physics import PhysicsFidelity
 from cmr_course.losses.pixelwise import kspace_mse, l1, log_nmse, mse, steps_log_nmse
 from cmr_course.losses.recipes import RECIPES, Share, recipe
 from cmr_course.losses.similarity import PartsSSIMLoss, SSIMLoss
@@ -33,6 +36,9 @@ LOSSES: Mapping[str, Callable[..., Loss]] = MappingProxyType(
         "eagle": EagleLoss,
         "vgg": VGGLoss,
         "vgg_chain": VGGChainLoss,
+        "physics": PhysicsFidelity,
+        "edge_region": EdgeRegionLoss,
+        "alignment": AlignmentLoss,
     }
 )
 """What makes each loss, by the name that recipes use."""
@@ -49,14 +55,17 @@ def build(name: str, settings: Mapping[str, Any] = MappingProxyType({})) -> Loss
 __all__ = [
     "LOSSES",
     "RECIPES",
+    "AlignmentLoss",
     "EagleLoss",
     "EdgeLoss",
+    "EdgeRegionLoss",
     "KspaceFidelity",
     "KspaceRegularisation",
     "Loss",
     "OfKspace",
     "PartsSSIMLoss",
     "PerceptualLoss",
+    "PhysicsFidelity",
     "SSIMLoss",
     "Scheduled",
     "Share",

@@ -34,11 +34,7 @@ class KspaceFidelity(nn.Module):
 
     def forward(self, reconstruction: Reconstruction, reference: Kspace, acquisition: Acquisition) -> Float[Tensor, ""]:
         """The loss, a mean over samples."""
-        found = kspace_of(reconstruction)
-        fits = found.shape == reference.shape
-        wanted = f"want that of the reconstruction's, {tuple(found.shape)}"
-        require(fits, f"kspace: got shape {tuple(reference.shape)}, {wanted}")
-        found, truth = by_scale(found, acquisition), by_scale(reference, acquisition)
+        found, truth = both_by_scale(reconstruction, reference, acquisition)
         if self.form == "released":
             return (line_by_line(found) - line_by_line(truth)).square().mean()
         error = found - truth
@@ -109,6 +105,15 @@ def kspace_of(reconstruction: Reconstruction) -> Kspace:
 def by_scale(kspace: Kspace, acquisition: Acquisition) -> Kspace:
     """`kspace` divided by the scale of each acquisition of the batch, where there is one."""
     return kspace if acquisition.scale is None else kspace / acquisition.scale[:, None, None, None, None]
+
+
+def both_by_scale(reconstruction: Reconstruction, reference: Kspace, acquisition: Acquisition) -> tuple[Kspace, Kspace]:
+    """The k-space of a reconstruction and `reference`, which must have its shape, divided by the scale."""
+    found = kspace_of(reconstruction)
+    fits = found.shape == reference.shape
+    wanted = f"want that of the reconstruction's, {tuple(found.shape)}"
+    require(fits, f"kspace: got shape {tuple(reference.shape)}, {wanted}")
+    return by_scale(found, acquisition), by_scale(reference, acquisition)
 
 
 def line_by_line(kspace: Kspace) -> Float[Tensor, "batch frame coil ky kx"]:

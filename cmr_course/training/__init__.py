@@ -25,11 +25,13 @@ from cmr_course.training.recipe import (
 from cmr_course.training.release import release
 from cmr_course.training.run import TrainingError
 from cmr_course.training.study import curves, study
+from cmr_course.training.weighting import CoVWeighting
 
 __all__ = [
     "Balanced",
     "ByGroup",
     "Checkpoint",
+    "CoVWeighting",
     "Example",
     "Network",
     "Optimiser",
