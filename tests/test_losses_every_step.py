@@ -7,7 +7,6 @@ import torch
 
 from cmr_course import losses
 from cmr_course.acquisition import Acquisition, Reconstruction
-from cmr_course.losses.every_step import EveryStep
 from cmr_course.training import Recipe
 from cmr_course.training.recipe import Term
 from cmr_course.training.run import losses_of
@@ -30,13 +29,13 @@ def test_it_is_the_sum_over_the_steps(name):
     loss = losses.build(name)
     reference = KSPACE if losses.aims_at_kspace(loss) else REFERENCE
     each = [loss(Reconstruction(x, kspace=k), reference, ACQUIRED) for x, k in zip(STEPS, KSPACES, strict=True)]
-    torch.testing.assert_close(EveryStep(loss)(FOUND, reference, ACQUIRED), sum(each))
-    assert losses.aims_at_kspace(EveryStep(loss)) == losses.aims_at_kspace(loss)
+    torch.testing.assert_close(losses.EveryStep(loss)(FOUND, reference, ACQUIRED), sum(each))
+    assert losses.aims_at_kspace(losses.EveryStep(loss)) == losses.aims_at_kspace(loss)
 
 
 def test_every_step_gets_a_gradient():
     steps = tuple(step.clone().requires_grad_() for step in STEPS)
-    EveryStep(losses.mse)(Reconstruction(steps[-1], steps=steps), REFERENCE, ACQUIRED).backward()
+    losses.EveryStep(losses.mse)(Reconstruction(steps[-1], steps=steps), REFERENCE, ACQUIRED).backward()
     assert all(float(step.grad.abs().max()) > 0 for step in steps)
 
 
@@ -45,7 +44,7 @@ def test_a_recipe_asks_for_it_by_a_word():
     recipe = Recipe.of(plain | {"losses": {"ssim": {"every_step": True, "weight": 2.0}, "mse": 1.0}})
     assert recipe.losses["ssim"] == Term(2.0, {}, every_step=True)
     made = losses_of(recipe, torch.device("cpu"))
-    assert isinstance(made["ssim"][1], EveryStep)
+    assert isinstance(made["ssim"][1], losses.EveryStep)
     assert made["mse"][1] is losses.mse
     assert Recipe.of(recipe.plain()) == recipe
 
@@ -53,9 +52,9 @@ def test_a_recipe_asks_for_it_by_a_word():
 @pytest.mark.bad_input
 def test_a_network_without_steps_is_refused():
     with pytest.raises(ValueError, match=r"reconstruction: got no images of its steps"):
-        EveryStep(losses.mse)(Reconstruction(STEPS[0]), REFERENCE, ACQUIRED)
+        losses.EveryStep(losses.mse)(Reconstruction(STEPS[0]), REFERENCE, ACQUIRED)
     with pytest.raises(ValueError, match=r"reconstruction: got no k-space of its steps"):
-        EveryStep(losses.build("kspace_fidelity"))(Reconstruction(STEPS[0], steps=STEPS), KSPACE, ACQUIRED)
+        losses.EveryStep(losses.build("kspace_fidelity"))(Reconstruction(STEPS[0], steps=STEPS), KSPACE, ACQUIRED)
     plain = {"name": "n", "network": {"name": "cascade"}, "data": {"kind": "simulated"}, "steps": 1}
     with pytest.raises(ValueError, match=r"every_step: got 'yes', want true or false"):
         Recipe.of(plain | {"losses": {"ssim": {"every_step": "yes"}}})

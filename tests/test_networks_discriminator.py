@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from cmr_course.losses.adversarial import taken_for_real, told_apart
+from cmr_course.losses import taken_for_real, told_apart
 from cmr_course.networks import PatchDiscriminator
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from cmr_course.losses.adversarial import taken_for_real, told_apart
 from cmr_course.losses.alignment import AlignmentLoss
 from cmr_course.losses.eagle import EagleLoss
 from cmr_course.losses.edge_region import EdgeRegionLoss
+from cmr_course.losses.every_step import EveryStep, of_steps
 from cmr_course.losses.kspace import KspaceFidelity, KspaceRegularisation
 from cmr_course.losses.magnitude import EdgeLoss, PerceptualLoss, Scheduled, loss_at, magnitude_mse
 from cmr_course.losses.physics import PhysicsFidelity
@@ -59,6 +61,7 @@ __all__ = [
     "EagleLoss",
     "EdgeLoss",
     "EdgeRegionLoss",
+    "EveryStep",
     "KspaceFidelity",
     "KspaceRegularisation",
     "Loss",
@@ -79,7 +82,10 @@ __all__ = [
     "loss_at",
     "magnitude_mse",
     "mse",
+    "of_steps",
     "recipe",
     "steps_log_nmse",
+    "taken_for_real",
+    "told_apart",
     "total",
 ]
