@@ -16,7 +16,8 @@ def branch(checkpoint: Path | str, recipe: Recipe, folder: Path | str) -> Checkp
 
     Both trainings have their weights, their optimiser's moments and all examples in common up to this step, and the
     examples after it, too: what then differs is due to the losses. So losses and name may differ, and what may when a
-    training is resumed; else ValueError. FileExistsError where `folder` holds a training.
+    training is resumed; else ValueError. What losses remember is not taken over. FileExistsError where `folder` holds
+    a training.
     """
     folder, found = Path(folder), Checkpoint.load(checkpoint)
     before, after = Recipe.of(found.recipe).plain(), recipe.plain()
@@ -26,7 +27,7 @@ def branch(checkpoint: Path | str, recipe: Recipe, folder: Path | str) -> Checkp
     if (folder / LAST).exists():
         raise FileExistsError(17, "a training is there, want a folder without one", str(folder / LAST))
     origin = ", ".join(filter(None, (found.branched, f"{before['name']} at step {found.step}")))
-    begun = replace(found, recipe=after, best=None, sums={}, branched=origin)
+    begun = replace(found, recipe=after, best=None, sums={}, branched=origin, memories={})
     folder.mkdir(parents=True, exist_ok=True)
     begun.save(folder / LAST)
     return begun

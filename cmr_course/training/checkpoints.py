@@ -32,7 +32,8 @@ class Checkpoint:
     before the first validation. gradient: the usual norm of a gradient. sums: of what the next line of the log tells.
     generators: states of torch's generators.
     seconds: of training so far, on `device`. versions: of what made it. The learning rate follows from step and recipe.
-    branched: from which training at which step, where it did not begin at nothing.
+    branched: from which training at which step, where it did not begin at nothing. memories: what losses remember of
+    the examples before, by name; that of the first process, where there are several.
     """
 
     step: int
@@ -47,6 +48,7 @@ class Checkpoint:
     generators: Mapping[str, Tensor] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     branched: str = ""
+    memories: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write to `path`, which at no time holds half of it; OSError where it cannot be written."""

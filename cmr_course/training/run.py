@@ -117,6 +117,8 @@ class Run:
             run.step, run.best, run.gradient, run.seconds = found.step, found.best, found.gradient, found.seconds
             run.sums.update(found.sums)
             run.branched = found.branched
+            for name, memory in found.memories.items():
+                losses[name][1].set_extra_state(memory)  # type: ignore[attr-defined]
             resume_generators(found.generators, recipe.seed, found.step, world.rank)
         if world.first:
             folder.mkdir(parents=True, exist_ok=True)
@@ -246,6 +248,7 @@ class Run:
             generators=generators(),
             versions=versions(),
             branched=self.branched,
+            memories=memories_of(self.losses),
         ).save(self.folder / name)
 
 
@@ -272,6 +275,13 @@ def losses_of(recipe: Recipe, device: torch.device) -> dict[str, tuple[float, Lo
         loss = EveryStep(loss) if asked.every_step else loss
         losses[name] = (asked.weight, loss.to(device) if isinstance(loss, nn.Module) else loss)
     return losses
+
+
+def memories_of(losses: Mapping[str, tuple[float, Loss]]) -> dict[str, Any]:
+    """What losses remember of the examples before."""
+    modules = {name: loss for name, (_, loss) in losses.items() if isinstance(loss, nn.Module)}
+    usual = nn.Module.get_extra_state  # which only says that there is none
+    return {name: one.get_extra_state() for name, one in modules.items() if type(one).get_extra_state is not usual}
 
 
 def optimiser_of(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
