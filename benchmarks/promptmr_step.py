@@ -3,8 +3,9 @@ python -m benchmarks.promptmr_step [--out FILE].
 
 Both have the same weights and the same data, in one process and on two threads. Their steps are timed in turn, so that
 both see the same machine, and their outputs and gradients are compared first. Peak memory is the largest size of the
-process that a step adds, each measured in a process of its own. PromptMR+, whose arithmetic is another, has rows of its
-own.
+process that a step adds, each measured in a process of its own; that of many cascades also at the size of a scan, where
+weights and gradients, which no recomputing saves, are not the most of it. PromptMR+, whose arithmetic is another, has
+rows of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from cmr_course.workers import warm_up
 
 FRAMES, COILS, MATRIX, ACS = 5, 10, (96, 128), 12
 """Frames, coils, (ky, kx) and calibration lines of the data."""
+SCAN = (204, 448)
+"""(ky, kx) of many a scan of CMRxRecon, in long-axis views."""
 KINDS = ("plain", "ours", "recomputed")
 PLUS = ("plus", "plus, recomputed")
 
@@ -37,19 +40,22 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     parser = parser_of(__doc__, "promptmr_step.json", repeats=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--memory", nargs=2, metavar=("KIND", "CASCADES"), help="print the peak of one step, in MiB")
+    parser.add_argument(
+        "--memory", nargs=4, metavar=("KIND", "CASCADES", "KY", "KX"), help="print the peak of one step, in MiB"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     warm_up()
     if options.memory:
-        kind, cascades = options.memory
-        print(json.dumps(peak(partial(steps, kind, int(cascades)))))
+        kind, (cascades, *matrix) = options.memory[0], map(int, options.memory[1:])
+        print(json.dumps(peak(partial(steps, kind, cascades, tuple(matrix)))))
         return
     data = f"{FRAMES} frames, {COILS} coils, ky x kx {MATRIX[0]} x {MATRIX[1]}, 2 cascades, PromptMR's widths"
+    asking = partial(asked, "benchmarks.promptmr_step", "--threads", options.threads, "--memory")
     memory = {
-        f"{kind}, {n} cascades": asked("benchmarks.promptmr_step", "--threads", options.threads, "--memory", kind, n)
+        f"{kind}, {n} cascades": asking(kind, n, *MATRIX)
         for kind, n in (*((k, 2) for k in (*KINDS, *PLUS)), (KINDS[-1], 12))
-    }
+    } | {f"{KINDS[-1]}, {n} cascades, {SCAN[0]} x {SCAN[1]}": asking(KINDS[-1], n, *SCAN) for n in (2, 12)}
     found = {
         **head(threads=options.threads),
         "data": data,
@@ -62,10 +68,10 @@ def main(arguments: list[str] | None = None) -> None:
     write(found, options.out)
 
 
-def example(generator: torch.Generator) -> Acquisition:
+def example(generator: torch.Generator, matrix: tuple[int, int]) -> Acquisition:
     """Noise that falls off from the centre of k-space, and a mask of every fourth line."""
-    kspace = noise(FRAMES, COILS, MATRIX, generator)
-    mask = uniform(MATRIX[0], 4, acs=ACS)
+    kspace = noise(FRAMES, COILS, matrix, generator)
+    mask = uniform(matrix[0], 4, acs=ACS)
     return Acquisition.fully_sampled(kspace).undersample(mask)
 
 
@@ -85,9 +91,9 @@ def plain_of(network: PromptMR) -> PlainPromptMR:
     return plain
 
 
-def steps(kind: str, cascades: int) -> Callable[[], tuple[Tensor, float]]:
+def steps(kind: str, cascades: int, matrix: tuple[int, int] = MATRIX) -> Callable[[], tuple[Tensor, float]]:
     """A training step without optimiser: forward and backward. It returns the image, and the norm of the gradient."""
-    acquisition, network = example(torch.Generator().manual_seed(1)), made(cascades, kind in PLUS)
+    acquisition, network = example(torch.Generator().manual_seed(1), matrix), made(cascades, kind in PLUS)
     parts: torch.nn.Module = network
     if kind == "plain":
         parts = plain_of(network)
@@ -97,8 +103,8 @@ def steps(kind: str, cascades: int) -> Callable[[], tuple[Tensor, float]]:
         scale = acquisition.scale
         assert scale is not None
         mask = acquisition.mask.transpose(-1, -2)[:, 0][..., None]
-        first = MATRIX[0] // 2 - ACS // 2
-        centre = torch.zeros(MATRIX[0], 1)
+        first = matrix[0] // 2 - ACS // 2
+        centre = torch.zeros(matrix[0], 1)
         centre[first : first + ACS] = 1
 
         def forward() -> Tensor:
