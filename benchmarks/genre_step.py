@@ -32,7 +32,7 @@ COMMAND = "benchmarks.genre_step"
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = parser_of(__doc__, "genre_step.json", repeats=3)
+    parser = parser_of(__doc__, "genre_step.json", repeats=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", choices=("kept", "recomputed"), help="print one peak, in MiB")
     options = parser.parse_args(arguments)
