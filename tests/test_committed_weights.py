@@ -77,6 +77,16 @@ def test_and_on_each_real_series(name, mask, region):
     assert min(found.values()) > 0, found
 
 
+@pytest.mark.parametrize("matrix", ["128x128", "192x192"])
+def test_crunet_with_attention_beats_low_rank_plus_sparse_in_the_short_axis_where_lines_stand_still(matrix):
+    """Not in four chambers, nor on each real series, so that it is not praised; the ledger has the numbers."""
+    found = ahead(select(committed("learned"), mask="uniform", matrix=matrix), "crunet-ca", "full")
+    assert len(found) == 10
+    interval = bootstrap_interval(list(found.values()), generator=torch.Generator().manual_seed(0))
+    assert interval.low > 0, found
+    assert "crunet-ca" not in PRAISED
+
+
 @pytest.mark.parametrize("name", weights.names())
 def test_the_ledger_has_a_line_for_them_and_the_recipe_is_there(name):
     (line,) = [line for line in LEDGER.splitlines() if line.startswith(f"| `{name}` |")]
