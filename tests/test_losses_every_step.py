@@ -39,6 +39,16 @@ def test_every_step_gets_a_gradient():
     assert all(float(step.grad.abs().max()) > 0 for step in steps)
 
 
+def test_a_loss_that_changes_in_the_course_of_a_training_does_so_here_too():
+    edge = losses.build("edge", {"alpha": 0.4, "first": 5})
+    for step in (4, 5):
+        one = losses.loss_at(losses.EveryStep(edge), step)
+        each = [losses.loss_at(edge, step)(Reconstruction(x), REFERENCE, ACQUIRED) for x in STEPS]
+        torch.testing.assert_close(one(FOUND, REFERENCE, ACQUIRED), sum(each))
+    before, after = (losses.loss_at(losses.EveryStep(edge), n)(FOUND, REFERENCE, ACQUIRED) for n in (4, 5))
+    assert float(before) != float(after)
+
+
 def test_a_recipe_asks_for_it_by_a_word():
     plain = {"name": "n", "network": {"name": "cascade"}, "data": {"kind": "simulated"}, "steps": 1}
     recipe = Recipe.of(plain | {"losses": {"ssim": {"every_step": True, "weight": 2.0}, "mse": 1.0}})

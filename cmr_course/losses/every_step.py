@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cmr_course.acquisition import Acquisition, Reconstruction
+from cmr_course.losses.magnitude import loss_at
 from cmr_course.losses.weighted import AnyLoss, aims_at_kspace
 from cmr_course.validate import require
 
@@ -22,6 +23,10 @@ class EveryStep(nn.Module):
         super().__init__()
         self.loss = loss
         self.aims_at = "kspace" if aims_at_kspace(loss) else "image"
+
+    def at(self, step: int) -> EveryStep:
+        """What holds at this step of a training, for a loss that changes in its course."""
+        return EveryStep(loss_at(self.loss, step))  # type: ignore[arg-type]
 
     def forward(self, reconstruction: Reconstruction, reference: Tensor, acquisition: Acquisition) -> Float[Tensor, ""]:
         """The sum over the steps."""

@@ -45,12 +45,12 @@ class CoVWeighting:
 
     Of each loss L the ratio to its own past is watched, ℓ_t = L_t / (mean of L_1 … L_{t−1}), ℓ_1 = 1; its weight is
     σ_ℓ / (mean of ℓ), divided by the sum of those of all losses. Means and variance (over the number of values) run
-    over the whole past, by Welford's method, and a weight has no gradient: so far the cited paper. Its released code
-    keeps the weights uniform in the first two iterations, until there are two ratios; so do we.
+    over the whole past, by Welford's method, and a weight has no gradient: so far the cited paper. Weights are uniform
+    in the first two iterations, until there are two ratios.
 
     Ours, where a loss is zero at the start, as SDA is until it knows two domains: its past begins with its first value
     above zero; until it has two, its weight is 1/(number of losses), and the others share the rest. Where no loss
-    varies, weights are uniform (the released code adds 1e-8 to the variance for that).
+    varies, weights are uniform.
 
     names: of the losses. Raises ValueError for names that are none, or twice the same.
     """
