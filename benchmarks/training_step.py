@@ -24,7 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 from cmr_course.checkout import commit, device_name
 from cmr_course.losses import LOSSES, total
 from cmr_course.training import Example, Recipe, source_of
-from cmr_course.training.run import optimiser_of, seeded
+from cmr_course.training.run import seeded
 from cmr_course.workers import warm_up
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,7 @@ def measured(name: str, repeats: int) -> dict[str, Any]:
     data = replace(recipe.data, matrices=((128, 128),), frames=(12,), coils=(10,))  # type: ignore[arg-type]
     recipe = replace(recipe, data=data, processes=1, workers=0)
     network = seeded(recipe).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimiser = optimiser_of(recipe.optimiser, network)
+    optimiser = recipe.optimiser.made(network.parameters())
     began = time.perf_counter()
     example = source_of(recipe).example(0)
     making = time.perf_counter() - began

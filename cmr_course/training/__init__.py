@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cmr_course.training.adversary import Opponent
 from cmr_course.training.branch import branch
 from cmr_course.training.checkpoints import Checkpoint
 from cmr_course.training.datasets import Source, source_of
@@ -11,6 +12,7 @@ from cmr_course.training.launch import launch
 from cmr_course.training.log import read_log
 from cmr_course.training.order import Balanced, ByGroup
 from cmr_course.training.recipe import (
+    Adversary,
     Network,
     Optimiser,
     Recipe,
@@ -21,6 +23,7 @@ from cmr_course.training.recipe import (
     TreeData,
     Undersampling,
     Validation,
+    Weighting,
 )
 from cmr_course.training.release import release
 from cmr_course.training.run import TrainingError
@@ -28,12 +31,14 @@ from cmr_course.training.study import curves, study
 from cmr_course.training.weighting import CoVWeighting
 
 __all__ = [
+    "Adversary",
     "Balanced",
     "ByGroup",
     "Checkpoint",
     "CoVWeighting",
     "Example",
     "Network",
+    "Opponent",
     "Optimiser",
     "Recipe",
     "Schedule",
@@ -45,6 +50,7 @@ __all__ = [
     "TreeData",
     "Undersampling",
     "Validation",
+    "Weighting",
     "branch",
     "curves",
     "fit",

@@ -16,7 +16,8 @@ def branch(checkpoint: Path | str, recipe: Recipe, folder: Path | str) -> Checkp
 
     Both trainings have their weights, their optimiser's moments and all examples in common up to this step, and the
     examples after it, too: what then differs is due to the losses. So losses and name may differ, and what may when a
-    training is resumed; else ValueError. What losses remember is not taken over. FileExistsError where `folder` holds
+    training is resumed; else ValueError. What losses remember, their weights and a
+    discriminator are not taken over. FileExistsError where `folder` holds
     a training.
     """
     folder, found = Path(folder), Checkpoint.load(checkpoint)
@@ -27,7 +28,9 @@ def branch(checkpoint: Path | str, recipe: Recipe, folder: Path | str) -> Checkp
     if (folder / LAST).exists():
         raise FileExistsError(17, "a training is there, want a folder without one", str(folder / LAST))
     origin = ", ".join(filter(None, (found.branched, f"{before['name']} at step {found.step}")))
-    begun = replace(found, recipe=after, best=None, sums={}, branched=origin, memories={})
+    begun = replace(
+        found, recipe=after, best=None, sums={}, branched=origin, memories={}, adversary=None, weighting=None
+    )
     folder.mkdir(parents=True, exist_ok=True)
     begun.save(folder / LAST)
     return begun

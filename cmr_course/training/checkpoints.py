@@ -33,7 +33,8 @@ class Checkpoint:
     generators: states of torch's generators.
     seconds: of training so far, on `device`. versions: of what made it. The learning rate follows from step and recipe.
     branched: from which training at which step, where it did not begin at nothing. memories: what losses remember of
-    the examples before, by name; that of the first process, where there are several.
+    the examples before, by name; that of the first process, where there are several. adversary, weighting: states of
+    the discriminator and of the weights of losses, None where there are none.
     """
 
     step: int
@@ -49,6 +50,8 @@ class Checkpoint:
     versions: Mapping[str, str] = field(default_factory=dict)
     branched: str = ""
     memories: Mapping[str, Any] = field(default_factory=dict)
+    adversary: Mapping[str, Any] | None = None
+    weighting: Mapping[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Write to `path`, which at no time holds half of it; OSError where it cannot be written."""

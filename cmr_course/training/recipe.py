@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from torch import nn
 
 from cmr_course.losses import LOSSES
 from cmr_course.networks import NETWORKS
@@ -224,6 +226,57 @@ class Optimiser:
             value = getattr(self, name)
             require(is_number(value) and value >= 0, f"optimiser.{name}: got {say(value)}, want zero or more")
 
+    def made(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimiser of these parameters."""
+        shared: dict[str, Any] = {"lr": self.rate, "weight_decay": self.weight_decay}
+        if self.name == "sgd":
+            return torch.optim.SGD(parameters, momentum=self.momentum, **shared)
+        kind = torch.optim.AdamW if self.name == "adamw" else torch.optim.Adam
+        return kind(parameters, betas=self.betas, **shared)
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """A Patch-GAN that is trained with the network, and against it (GENRE-CMR, arXiv:2508.20600, Algorithm 1).
+
+    weight: of what it adds to the network's losses. updates: of the discriminator: ``step``, one for each unrolled
+    step, as in the algorithm, or ``batch``, one for each batch, of the last image. first: the step of the training,
+    counted from 0, from which on it plays. filters, layers, spectral: see
+    :class:`~cmr_course.networks.PatchDiscriminator`. optimiser: its own; None for one like the network's.
+    """
+
+    weight: float = 1.0
+    updates: str = "step"
+    first: int = 0
+    filters: int = 64
+    layers: int = 3
+    spectral: bool = False
+    optimiser: Optimiser | None = None
+
+    def __post_init__(self) -> None:
+        require_positive("adversary.weight", self.weight)
+        require_known(f"adversary.updates {say(self.updates)}", self.updates, ("step", "batch"))
+        require_whole("adversary.first", self.first, 0)
+        for name in ("filters", "layers"):
+            require_whole(f"adversary.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """Weights that follow how much losses vary: :class:`~cmr_course.training.weighting.CoVWeighting`.
+
+    groups: names of losses under a name for each weight; a loss in no group keeps its own. Within a group losses count
+    with the weights that they have in the recipe.
+    """
+
+    groups: Mapping[str, tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        require(bool(self.groups), "weighting.groups: got none, want names of losses under a name for each weight")
+        every = [name for names in self.groups.values() for name in names]
+        twice = sorted({name for name in every if every.count(name) > 1})
+        require(not twice, f"weighting.groups: got {', '.join(twice)} more than once, want each in one group")
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -323,6 +376,7 @@ class Recipe:
     log_every: steps between lines of the log. checkpoint_every: steps between checkpoints.
     device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``. processes: how many it is meant for. workers:
     processes that make examples, for each process that trains; 0 makes them in between.
+    adversary: a discriminator to train against; weighting: of losses, by how much they vary; None for none.
     threads: of each process on the CPU; None leaves torch's. channels_last, compile, recompute: memory layout,
     ``torch.compile``, activation checkpointing.
     """
@@ -352,6 +406,8 @@ class Recipe:
     recompute: bool = False
     epochs: int | None = None
     order: ByGroup | Balanced | None = None
+    adversary: Adversary | None = None
+    weighting: Weighting | None = None
 
     def __post_init__(self) -> None:
         require(bool(self.losses), "losses: got none, want at least one")
@@ -379,6 +435,10 @@ class Recipe:
         require(whole, f"checkpoint_every: got {self.checkpoint_every}, {wanted}")
         self._check_subjects()
         self._check_order()
+        for group, names in self.weighting.groups.items() if self.weighting else ():
+            require(bool(names), f"weighting.groups.{group}: got none, want names of losses")
+            for name in names:
+                require_known(f"weighting.groups.{group} {say(name)}", name, self.losses)
 
     def _check_order(self) -> None:
         data = self.data

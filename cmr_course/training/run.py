@@ -20,6 +20,7 @@ from cmr_course.losses import Loss, loss_at, total
 from cmr_course.losses import build as build_loss
 from cmr_course.losses.every_step import EveryStep
 from cmr_course.networks import Unrolled, Windowed, build
+from cmr_course.training.adversary import Opponent
 from cmr_course.training.checkpoints import BEST, LAST, Checkpoint, atomically, versions
 from cmr_course.training.datasets import Source, batches, source_of, steps_in_epoch
 from cmr_course.training.epochs import Length
@@ -27,8 +28,9 @@ from cmr_course.training.examples import Example
 from cmr_course.training.log import append_log, cut_log
 from cmr_course.training.order import ByGroup
 from cmr_course.training.processes import World
-from cmr_course.training.recipe import Optimiser, Recipe, SimulatedData, Term
+from cmr_course.training.recipe import Recipe, SimulatedData, Term
 from cmr_course.training.validation import validate
+from cmr_course.training.weighting import CoVWeighting
 from cmr_course.validate import require, require_whole
 from cmr_course.weights.store import load_weights
 from cmr_course.workers import warm_up
@@ -78,6 +80,9 @@ class Run:
     sums: dict[str, float | Tensor] = field(default_factory=dict)
     held_out: Sequence[Example] | None = None
     branched: str = ""
+    opponent: Opponent | None = None
+    weighting: CoVWeighting | None = None
+    varied: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
@@ -109,9 +114,14 @@ class Run:
             network.recompute = recipe.recompute
         if recipe.compile:
             network.compile()
-        optimiser = optimiser_of(recipe.optimiser, network)
+        optimiser = recipe.optimiser.made(network.parameters())
         losses, length = losses_of(recipe, world.device), length_of(recipe, source)
         run = cls(recipe, folder, world, source, network, world.spread(network), optimiser, losses, length)
+        if recipe.adversary is not None:
+            seed = stream(recipe.seed, "discriminator").initial_seed() % 2**31
+            run.opponent = Opponent.made(recipe.adversary, recipe.optimiser, recipe.clip, seed, world)
+        if recipe.weighting is not None:
+            run.weighting = CoVWeighting([*recipe.weighting.groups])
         if found is not None:
             optimiser.load_state_dict(dict(found.optimiser))
             run.step, run.best, run.gradient, run.seconds = found.step, found.best, found.gradient, found.seconds
@@ -119,6 +129,9 @@ class Run:
             run.branched = found.branched
             for name, memory in found.memories.items():
                 losses[name][1].set_extra_state(memory)  # type: ignore[attr-defined]
+            for part, state in ((run.opponent, found.adversary), (run.weighting, found.weighting)):
+                if part is not None and state is not None:
+                    part.load_state_dict(state)
             resume_generators(found.generators, recipe.seed, found.step, world.rank)
         if world.first:
             folder.mkdir(parents=True, exist_ok=True)
@@ -150,6 +163,10 @@ class Run:
         rate = self.recipe.optimiser.rate * self.recipe.schedule.share(step, self.length.steps, self.length.epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
+        if self.opponent is not None:
+            own = self.opponent.settings.optimiser or self.recipe.optimiser
+            for group in self.opponent.optimiser.param_groups:
+                group["lr"] = rate * own.rate / self.recipe.optimiser.rate
 
     def loss(self, example: Example) -> Tensor:
         """The weighted loss of `example`; its terms are noted for the log."""
@@ -157,8 +174,16 @@ class Run:
         try:
             with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
                 reconstruction = self.trained(example.acquisition)
-            losses = {name: (weight, loss_at(loss, self.step)) for name, (weight, loss) in self.losses.items()}
+            share = self._shares()
+            losses = {
+                name: (share.get(name, 1.0) * weight, loss_at(loss, self.step))
+                for name, (weight, loss) in self.losses.items()
+            }
             loss, terms = total(losses, reconstruction, example.reference, example.acquisition, example.kspace)
+            self._vary(terms)
+            if self.opponent is not None and self.step >= self.opponent.settings.first:
+                added, told = self.opponent.play(reconstruction, example)
+                loss, terms = loss + added, terms | told
         except ValueError as error:  # conjugate gradients, for one, refuse NaN before the loss can be it
             raise TrainingError(self._told(str(error), example)) from error
         if not bool(torch.isfinite(loss)):
@@ -166,6 +191,29 @@ class Run:
         for name, value in {"loss": loss.detach(), **terms}.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         return loss
+
+    def _shares(self) -> dict[str, float]:
+        """By loss, the weight of its group, which follows how much that varies."""
+        if self.weighting is None or self.recipe.weighting is None:
+            return {}
+        weights = self.weighting.weights()
+        return {name: weights[group] for group, names in self.recipe.weighting.groups.items() for name in names}
+
+    def _vary(self, terms: Mapping[str, Tensor]) -> None:
+        """Note what each group is in this part of a step, as the recipe weighs its losses."""
+        for group, names in self.recipe.weighting.groups.items() if self.recipe.weighting else ():
+            value = torch.stack([self.losses[name][0] * terms[name].double() for name in names]).sum()
+            self.varied[group] = self.varied.get(group, torch.zeros_like(value)) + value / self.recipe.accumulation
+
+    def _weigh(self) -> None:
+        """Once a step: the groups of this one, of all processes, count for the weights of the next."""
+        if self.weighting is None:
+            return
+        for group, weight in self.weighting.weights().items():
+            name = f"weight of {group}"
+            self.sums[name] = self.sums.get(name, 0.0) + weight * self.recipe.accumulation
+        self.weighting.update({group: self._everywhere(value) for group, value in self.varied.items()})
+        self.varied.clear()
 
     def clip(self, example: Example) -> None:
         """Hold the gradient to the recipe's length; stop where it is not finite, or far beyond the usual."""
@@ -184,6 +232,7 @@ class Run:
     def finish(self, step: int) -> None:
         """Count the step; log, validate and save where it is time to."""
         self.step, recipe = step + 1, self.recipe
+        self._weigh()
         if self.step % recipe.log_every == 0:
             self._log()
         if recipe.validation is not None and self._due(recipe.validation.every):
@@ -249,6 +298,8 @@ class Run:
             versions=versions(),
             branched=self.branched,
             memories=memories_of(self.losses),
+            adversary=None if self.opponent is None else self.opponent.state_dict(),
+            weighting=None if self.weighting is None else self.weighting.state_dict(),
         ).save(self.folder / name)
 
 
@@ -282,16 +333,6 @@ def memories_of(losses: Mapping[str, tuple[float, Loss]]) -> dict[str, Any]:
     modules = {name: loss for name, (_, loss) in losses.items() if isinstance(loss, nn.Module)}
     usual = nn.Module.get_extra_state  # which only says that there is none
     return {name: one.get_extra_state() for name, one in modules.items() if type(one).get_extra_state is not usual}
-
-
-def optimiser_of(settings: Optimiser, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of all parameters of `network`."""
-    shared: dict[str, Any] = {"lr": settings.rate, "weight_decay": settings.weight_decay}
-    parameters = list(network.parameters())
-    if settings.name == "sgd":
-        return torch.optim.SGD(parameters, momentum=settings.momentum, **shared)
-    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    return kind(parameters, betas=settings.betas, **shared)
 
 
 def generators() -> dict[str, Tensor]:
