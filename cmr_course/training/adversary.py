@@ -55,7 +55,8 @@ class Opponent:
         Also both losses, for the log.
         """
         shown = Shown.of(reconstruction, example)
-        judged = [self.judge(shown, step) for step in (shown.steps if self.settings.updates == "step" else shown.last)]
+        fakes = shown.steps if self.settings.updates == "step" else (shown.last,)
+        judged = [self.judge(shown, fake) for fake in fakes]
         persuading = self.persuade(shown)
         told = {"discriminator": torch.stack(judged).mean(), "adversarial": persuading.detach()}
         return self.settings.weight * persuading, told
@@ -81,7 +82,7 @@ class Opponent:
         """What the generator makes small (lines 28 to 31): the last image held to be real; the judge learns nothing."""
         self.network.requires_grad_(False)
         try:
-            return taken_for_real(self.network(shown.last[0], shown.zero_filled))
+            return taken_for_real(self.network(shown.last, shown.zero_filled))
         finally:
             self.network.requires_grad_(True)
 
@@ -116,9 +117,9 @@ class Shown:
     steps: tuple[Pictures, ...]
 
     @property
-    def last(self) -> tuple[Pictures]:
-        """The last step alone."""
-        return (self.steps[-1],)
+    def last(self) -> Pictures:
+        """After the last step."""
+        return self.steps[-1]
 
     @classmethod
     def of(cls, reconstruction: Reconstruction, example: Example) -> Shown:

@@ -16,9 +16,8 @@ def branch(checkpoint: Path | str, recipe: Recipe, folder: Path | str) -> Checkp
 
     Both trainings have their weights, their optimiser's moments and all examples in common up to this step, and the
     examples after it, too: what then differs is due to the losses. So losses and name may differ, and what may when a
-    training is resumed; else ValueError. What losses remember, their weights and a
-    discriminator are not taken over. FileExistsError where `folder` holds
-    a training.
+    training is resumed; else ValueError. What losses remember, weights that follow them and a discriminator are not
+    taken over. FileExistsError where `folder` holds a training.
     """
     folder, found = Path(folder), Checkpoint.load(checkpoint)
     before, after = Recipe.of(found.recipe).plain(), recipe.plain()
